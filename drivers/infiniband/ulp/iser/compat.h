@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every difference between the kernel versions that this source builds on
+ * (6.1 LTS, 6.12 LTS, newest mainline), and nothing else.
+ */
+#ifndef ISER_COMPAT_H
+#define ISER_COMPAT_H
+
+#include <linux/version.h>
+
+/* 6.3 made the SCSI host templates read-only */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+#define ISER_SHT_CONST	const
+#else
+#define ISER_SHT_CONST
+#endif
+
+#endif /* ISER_COMPAT_H */

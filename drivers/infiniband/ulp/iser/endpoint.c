@@ -1,0 +1,673 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The life of one RDMA connection: CM events, states, error funnel, teardown.
+ *
+ * Normal operation: ep_connect() resolves the address and the route, makes the
+ * verbs resources when the device is known, and connects; ep_poll() waits for
+ * it. bind lends the connection to an iSCSI connection. ep_disconnect() takes
+ * it down.
+ *
+ * Recovery: there is one way down, whatever the reason: a CM event, a fatal
+ * event of the queue pair, a work request in error, a protocol error, iscsid's
+ * wish, removal of the device. iser_conn_fail() moves the connection to
+ * CLOSING, once, and queues the teardown, which
+ *
+ *	1. disconnects, and drains the queue pair: twice, as a completion handler
+ *	   that ran into the first time may have posted behind its marker;
+ *	2. tells libiscsi, which tells iscsid: after all that the target has said;
+ *	3. takes the memory of all commands back, then frees everything;
+ *	4. lets go those who wait for it; only then the CM id is destroyed, so
+ *	   that nobody waits for the CM's timeouts.
+ *
+ * It never waits for user space, so that a device can be removed when iscsid
+ * is dead. The commands are answered by libiscsi when it stops the connection.
+ */
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <net/ipv6.h>
+#include <rdma/ib_cm.h>
+#include <scsi/scsi_host.h>
+#include "iser.h"
+#include "trace.h"
+
+#define ISER_ADDR_TIMEOUT_MS	2000
+#define ISER_ROUTE_TIMEOUT_MS	2000
+/* What every target expects to see; 7 for RNR would mean forever */
+#define ISER_RETRY_COUNT	7
+#define ISER_RNR_RETRY_COUNT	6
+/* How soon the CM tells of a target that has disconnected */
+#define ISER_HUNG_UP_TIMEOUT	HZ
+/* How long a target may take to disconnect after a logout */
+#define ISER_GOODBYE_TIMEOUT	(HZ / 2)
+
+/* All connections, for those that iscsid left behind when the module goes */
+static LIST_HEAD(iser_conns);
+static DEFINE_MUTEX(iser_conns_mutex);
+
+static void iser_conn_release(struct kref *ref)
+{
+	kfree(container_of(ref, struct iser_conn, ref));
+}
+
+/**
+ * iser_conn_put - drop a reference
+ * @conn: connection
+ *
+ * Context: any.
+ */
+void iser_conn_put(struct iser_conn *conn)
+{
+	kref_put(&conn->ref, iser_conn_release);
+}
+
+static bool iser_state_allowed(enum iser_state from, enum iser_state to)
+{
+	switch (to) {
+	case ISER_CONNECTING:
+		return from == ISER_RESOLVING;
+	case ISER_UP:
+		return from == ISER_CONNECTING;
+	case ISER_CLOSING:
+		return from < ISER_CLOSING;
+	case ISER_CLOSED:
+		return from == ISER_CLOSING;
+	default:
+		return false;
+	}
+}
+
+/* The one place where the state changes. Context: any. */
+static bool iser_conn_set_state(struct iser_conn *conn, enum iser_state to,
+				int error)
+{
+	enum iser_state from;
+	unsigned long flags;
+	bool allowed;
+
+	spin_lock_irqsave(&conn->state_lock, flags);
+	from = conn->state;
+	allowed = iser_state_allowed(from, to);
+	if (allowed) {
+		WRITE_ONCE(conn->state, to);
+		if (error)
+			conn->error = error;
+	}
+	spin_unlock_irqrestore(&conn->state_lock, flags);
+	if (allowed)
+		trace_iser_state(conn, from, to, error);
+	return allowed;
+}
+
+/**
+ * iser_conn_fail - the error funnel: take the connection down
+ * @conn: connection
+ * @error: negative errno that tells why, 0 if somebody wants it so
+ *
+ * Context: any.
+ * Return: true for the first one, who should say what was wrong.
+ */
+bool iser_conn_fail(struct iser_conn *conn, int error)
+{
+	if (!iser_conn_set_state(conn, ISER_CLOSING, error))
+		return false;
+	kref_get(&conn->ref);
+	queue_work(iser_wq, &conn->teardown);
+	return true;
+}
+
+/**
+ * iser_conn_close - take the connection down and wait until it is
+ * @conn: connection
+ *
+ * When this returns nothing can touch a command's memory any more.
+ * Context: may sleep.
+ */
+void iser_conn_close(struct iser_conn *conn)
+{
+	iser_conn_fail(conn, 0);
+	wait_for_completion(&conn->torn_down);
+}
+
+/* Stop those who post. Context: may sleep; conn->mutex held, CLOSING. */
+static void iser_quiesce(struct iser_conn *conn)
+{
+	struct iscsi_conn *iscsi = conn->iscsi;
+
+	if (!iscsi)
+		return;
+	/* Who held the lock has posted; who takes it sees the state */
+	spin_lock_bh(&iscsi->session->frwd_lock);
+	iser_doorbell(conn);
+	spin_unlock_bh(&iscsi->session->frwd_lock);
+}
+
+/*
+ * A target that refuses a login says why and hangs up. iscsid reads on when it
+ * is told that the other side has closed, as it is used to from TCP, and takes
+ * any other error during login for a reason to try again: which is right when
+ * a login request got no answer.
+ */
+static void iser_report(struct iser_conn *conn)
+{
+	struct iscsi_conn *iscsi = conn->iscsi;
+	bool answered = !conn->started &&
+			iscsi->login_task->state != ISCSI_TASK_RUNNING;
+
+	if (!conn->error)
+		return;
+	iscsi_conn_failure(iscsi, conn->error == -ECONNRESET && answered ?
+			   ISCSI_ERR_TCP_CONN_CLOSE : ISCSI_ERR_CONN_FAILED);
+}
+
+/*
+ * A queue pair that fails by itself, while the target has not disconnected, is
+ * one whose link has just gone. Soft-RoCE's management queue pair would die of
+ * what is sent in that moment, and with it every connection to come: so the
+ * disconnect waits, unless the CM says that it was the target after all.
+ */
+static bool iser_conn_is_lost(struct iser_conn *conn)
+{
+	return READ_ONCE(conn->lost) && !completion_done(&conn->hung_up) &&
+	       !rdma_protocol_iwarp(conn->device, conn->cm_id->port_num);
+}
+
+/* Context: may sleep; conn->mutex held, CLOSING. */
+static void iser_drain(struct iser_conn *conn, bool lost)
+{
+	if (!conn->qp || !conn->iscsi)
+		return;
+	if (!lost)
+		rdma_disconnect(conn->cm_id);
+	ib_drain_qp(conn->qp);
+	ib_drain_qp(conn->qp);
+	iser_report(conn);
+	/* Gone before the memory is let go, should a sick device not drain */
+	iser_qp_destroy(conn);
+	iser_tasks_release_all(conn);
+}
+
+/*
+ * After a logout both sides disconnect, and it is better to be the second: LIO
+ * loses a command if the end of the connection overtakes the completion of its
+ * logout response, and waits for that command for long. Context: may sleep.
+ */
+static void iser_wait_for_goodbye(struct iser_conn *conn)
+{
+	if (READ_ONCE(conn->logout) && !conn->error)
+		wait_for_completion_timeout(&conn->hung_up,
+					    ISER_GOODBYE_TIMEOUT);
+}
+
+/* Context: iser_wq. See the top of the file. */
+static void iser_teardown(struct work_struct *work)
+{
+	struct iser_conn *conn = container_of(work, struct iser_conn, teardown);
+	struct rdma_cm_id *cm_id;
+	bool lost;
+
+	iser_wait_for_goodbye(conn);
+	mutex_lock(&conn->mutex);
+	iser_quiesce(conn);
+	lost = iser_conn_is_lost(conn);
+	iser_drain(conn, lost);
+	cancel_work_sync(&conn->mr_grow);
+	iser_rings_destroy(conn);
+	iser_mr_destroy_all(conn);
+	iser_verbs_destroy(conn);
+	cm_id = conn->cm_id;
+	conn->cm_id = NULL;
+	mutex_unlock(&conn->mutex);
+
+	iser_conn_set_state(conn, ISER_CLOSED, 0);
+	complete_all(&conn->settled);
+	complete_all(&conn->torn_down);
+
+	if (lost)
+		wait_for_completion_timeout(&conn->hung_up,
+					    ISER_HUNG_UP_TIMEOUT);
+	/* Waits for the CM's handlers, which may wait for the mutex */
+	rdma_destroy_id(cm_id);
+	iser_conn_put(conn);
+}
+
+/* Context: CM handler, conn->mutex held */
+static int iser_addr_resolved(struct iser_conn *conn)
+{
+	int err;
+
+	err = iser_verbs_create(conn);
+	if (err) {
+		iser_conn_fail(conn, err);
+		return err;
+	}
+	err = rdma_resolve_route(conn->cm_id, ISER_ROUTE_TIMEOUT_MS);
+	if (err && iser_conn_fail(conn, err))
+		iser_err(conn, "can't resolve a route: error %d\n", err);
+	return err;
+}
+
+/* Context: CM handler, conn->mutex held. Annex A12: the private data. */
+static void iser_route_resolved(struct iser_conn *conn)
+{
+	struct iser_cm_hdr hdr = { .flags = ISER_ZBVA_NOT_SUP };
+	struct rdma_conn_param param = {
+		.private_data		= &hdr,
+		.private_data_len	= sizeof(hdr),
+		.responder_resources	= min_t(int, U8_MAX,
+					    conn->device->attrs.max_qp_rd_atom),
+		.initiator_depth	= 1,
+		.retry_count		= ISER_RETRY_COUNT,
+		.rnr_retry_count	= ISER_RNR_RETRY_COUNT,
+	};
+	int err;
+
+	if (!iser_conn_set_state(conn, ISER_CONNECTING, 0))
+		return;
+	err = rdma_connect_locked(conn->cm_id, &param);
+	if (err && iser_conn_fail(conn, err))
+		iser_err(conn, "can't connect: error %d\n", err);
+}
+
+static void iser_rejected(struct iser_conn *conn, struct rdma_cm_id *cm_id,
+			  int status)
+{
+	const char *reason = rdma_reject_msg(cm_id, status);
+	bool iwarp = rdma_protocol_iwarp(cm_id->device, cm_id->port_num);
+	bool no_listener = iwarp ? status == -ECONNREFUSED :
+				   status == IB_CM_REJ_INVALID_SERVICE_ID;
+
+	if (!iser_conn_fail(conn, -ECONNREFUSED))
+		return;
+	if (no_listener)
+		iser_err(conn, "connection refused: nothing listens for iSER there (is the portal up, and not TCP only?)\n");
+	else
+		iser_err(conn, "connection refused by the target: %s (%d)\n",
+			 reason, status);
+}
+
+static void iser_unreachable(struct iser_conn *conn, const char *what,
+			     int status)
+{
+	if (iser_conn_fail(conn, status < 0 ? status : -EHOSTUNREACH))
+		iser_err(conn, "%s (status %d)\n", what, status);
+}
+
+/**
+ * iser_conn_hung_up - the target has closed the connection
+ * @conn: connection
+ *
+ * Context: any. No news after a logout.
+ */
+void iser_conn_hung_up(struct iser_conn *conn)
+{
+	if (!iser_conn_fail(conn, -ECONNRESET) || READ_ONCE(conn->logout))
+		return;
+	if (READ_ONCE(conn->started))
+		iser_err(conn, "the target closed the connection\n");
+	else
+		iser_err(conn, "the target closed the connection during login (wrong name or password? its log tells)\n");
+}
+
+/*
+ * On the way up. Context: CM handler. Memory reclaim must not wait for a disk
+ * of the very session that is being recovered.
+ */
+static void iser_cm_progress(struct iser_conn *conn,
+			     enum rdma_cm_event_type event)
+{
+	unsigned int noio = memalloc_noio_save();
+
+	mutex_lock(&conn->mutex);
+	if (conn->state < ISER_CLOSING) {
+		if (event == RDMA_CM_EVENT_ADDR_RESOLVED)
+			iser_addr_resolved(conn);
+		else
+			iser_route_resolved(conn);
+	}
+	mutex_unlock(&conn->mutex);
+	memalloc_noio_restore(noio);
+}
+
+/*
+ * Context: may sleep; one at a time for a CM id. Never returns non-zero, which
+ * would destroy the id behind the teardown's back.
+ */
+static int iser_cm_handler(struct rdma_cm_id *cm_id,
+			   struct rdma_cm_event *event)
+{
+	struct iser_conn *conn = cm_id->context;
+	int status = event->status;
+
+	trace_iser_cm_event(conn, event->event, status);
+	switch (event->event) {
+	case RDMA_CM_EVENT_ADDR_RESOLVED:
+	case RDMA_CM_EVENT_ROUTE_RESOLVED:
+		iser_cm_progress(conn, event->event);
+		break;
+	case RDMA_CM_EVENT_ESTABLISHED:
+		/* Without the mutex: the iWARP CM has one thread for all */
+		if (iser_conn_set_state(conn, ISER_UP, 0))
+			complete_all(&conn->settled);
+		break;
+	case RDMA_CM_EVENT_ADDR_ERROR:
+		iser_unreachable(conn, "no RDMA device reaches this address",
+				 status);
+		break;
+	case RDMA_CM_EVENT_ROUTE_ERROR:
+		iser_unreachable(conn, "no route to this address", status);
+		break;
+	case RDMA_CM_EVENT_CONNECT_ERROR:
+	case RDMA_CM_EVENT_UNREACHABLE:
+		iser_unreachable(conn, "the target does not answer", status);
+		break;
+	case RDMA_CM_EVENT_REJECTED:
+		iser_rejected(conn, cm_id, status);
+		break;
+	case RDMA_CM_EVENT_DISCONNECTED:
+		complete_all(&conn->hung_up);
+		iser_conn_hung_up(conn);
+		break;
+	case RDMA_CM_EVENT_ADDR_CHANGE:
+		if (iser_conn_fail(conn, -ENETRESET))
+			iser_err(conn, "our address has moved to another port, connection dropped\n");
+		break;
+	case RDMA_CM_EVENT_DEVICE_REMOVAL:
+		if (iser_conn_fail(conn, -ENODEV))
+			iser_err(conn, "%s is being removed, connection dropped\n",
+				 dev_name(&cm_id->device->dev));
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
+static struct iser_conn *iser_conn_alloc(const struct sockaddr *dst)
+{
+	struct iser_conn *conn;
+
+	conn = kzalloc(sizeof(*conn), GFP_KERNEL);
+	if (!conn)
+		return NULL;
+	kref_init(&conn->ref);
+	spin_lock_init(&conn->state_lock);
+	mutex_init(&conn->mutex);
+	init_completion(&conn->settled);
+	init_completion(&conn->torn_down);
+	init_completion(&conn->hung_up);
+	INIT_WORK(&conn->teardown, iser_teardown);
+	INIT_LIST_HEAD(&conn->all);
+	spin_lock_init(&conn->dataout_lock);
+	INIT_LIST_HEAD(&conn->dataout_free);
+	spin_lock_init(&conn->mr_lock);
+	INIT_LIST_HEAD(&conn->mr_free);
+	INIT_LIST_HEAD(&conn->mr_all);
+	INIT_WORK(&conn->mr_grow, iser_mr_grow_work);
+	init_waitqueue_head(&conn->released);
+	memcpy(&conn->remote, dst, dst->sa_family == AF_INET6 ?
+	       sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
+	return conn;
+}
+
+static int iser_addr_check(const struct sockaddr *dst)
+{
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)dst;
+
+	switch (dst->sa_family) {
+	case AF_INET:
+		return 0;
+	case AF_INET6:
+		if (ipv6_addr_type(&in6->sin6_addr) & IPV6_ADDR_LINKLOCAL &&
+		    !in6->sin6_scope_id) {
+			pr_err_ratelimited("iser: %pISpc: a link-local address needs an interface (address%%interface)\n",
+					   dst);
+			return -EINVAL;
+		}
+		return 0;
+	default:
+		pr_err_ratelimited("iser: address family %u is neither IPv4 nor IPv6\n",
+				   dst->sa_family);
+		return -EAFNOSUPPORT;
+	}
+}
+
+/* The way to UP begins. On error the connection has been freed. */
+static int iser_conn_resolve(struct iser_conn *conn)
+{
+	int err;
+
+	conn->cm_id = rdma_create_id(&init_net, iser_cm_handler, conn,
+				     RDMA_PS_TCP, IB_QPT_RC);
+	if (IS_ERR(conn->cm_id)) {
+		err = PTR_ERR(conn->cm_id);
+		iser_err(conn, "can't make a CM id: error %d\n", err);
+		iser_conn_put(conn);
+		return err;
+	}
+	err = rdma_resolve_addr(conn->cm_id, NULL,
+				(struct sockaddr *)&conn->remote,
+				ISER_ADDR_TIMEOUT_MS);
+	if (!err)
+		return 0;
+	iser_err(conn, "no RDMA device reaches this address: error %d\n", err);
+	iser_conn_close(conn);
+	iser_conn_put(conn);
+	return err;
+}
+
+/**
+ * iser_ep_connect - begin to connect
+ * @shost: host to connect through; not used, routing chooses the device
+ * @dst: target's portal
+ * @non_blocking: return at once; iser_ep_poll() tells how it went
+ *
+ * Context: may sleep.
+ * Return: the endpoint, or an ERR_PTR().
+ */
+struct iscsi_endpoint *iser_ep_connect(struct Scsi_Host *shost,
+				       struct sockaddr *dst, int non_blocking)
+{
+	struct iscsi_endpoint *ep;
+	struct iser_conn *conn;
+	int err;
+
+	err = iser_addr_check(dst);
+	if (err)
+		return ERR_PTR(err);
+	conn = iser_conn_alloc(dst);
+	if (!conn)
+		return ERR_PTR(-ENOMEM);
+	ep = iscsi_create_endpoint(0);
+	if (!ep) {
+		iser_conn_put(conn);
+		return ERR_PTR(-ENOMEM);
+	}
+	ep->dd_data = conn;
+	conn->ep = ep;
+
+	err = iser_conn_resolve(conn);
+	if (err) {
+		iscsi_destroy_endpoint(ep);
+		return ERR_PTR(err);
+	}
+	mutex_lock(&iser_conns_mutex);
+	list_add(&conn->all, &iser_conns);
+	mutex_unlock(&iser_conns_mutex);
+
+	if (!non_blocking && iser_ep_poll(ep, -1) < 0) {
+		err = conn->error ?: -EINTR;
+		iser_ep_disconnect(ep);
+		return ERR_PTR(err);
+	}
+	return ep;
+}
+
+/**
+ * iser_ep_poll - is the connection up?
+ * @ep: endpoint
+ * @timeout_ms: how long to wait for it; negative: until it is settled
+ *
+ * Context: may sleep.
+ * Return: 1 if it is up, 0 if that is not settled yet, or a negative errno.
+ */
+int iser_ep_poll(struct iscsi_endpoint *ep, int timeout_ms)
+{
+	struct iser_conn *conn = ep->dd_data;
+	long left = timeout_ms < 0 ? MAX_SCHEDULE_TIMEOUT :
+				     msecs_to_jiffies(timeout_ms);
+
+	left = wait_for_completion_interruptible_timeout(&conn->settled, left);
+	if (left < 0)
+		return left;
+	switch (READ_ONCE(conn->state)) {
+	case ISER_UP:
+		return 1;
+	case ISER_CLOSING:
+	case ISER_CLOSED:
+		return conn->error ?: -ENOTCONN;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * Wait only for a connection that has memory of commands: another may be stuck
+ * in connecting to a dead target, and iscsid has other sessions to care for.
+ */
+static void iser_endpoint_destroy(struct iser_conn *conn)
+{
+	if (conn->iscsi) {
+		iser_conn_close(conn);
+		iser_conn_unlink(conn->iscsi);
+	} else {
+		iser_conn_fail(conn, 0);
+	}
+	iscsi_destroy_endpoint(conn->ep);
+	iser_conn_put(conn);
+}
+
+/**
+ * iser_ep_disconnect - take a connection down and forget its endpoint
+ * @ep: endpoint
+ *
+ * Context: may sleep. When it returns no command's memory is mapped.
+ */
+void iser_ep_disconnect(struct iscsi_endpoint *ep)
+{
+	struct iser_conn *conn = ep->dd_data;
+
+	mutex_lock(&iser_conns_mutex);
+	list_del_init(&conn->all);
+	mutex_unlock(&iser_conns_mutex);
+	iser_endpoint_destroy(conn);
+}
+
+/**
+ * iser_endpoints_destroy - take down what iscsid left behind
+ *
+ * Context: module exit; the transport is unregistered, no session is left.
+ */
+void iser_endpoints_destroy(void)
+{
+	struct iser_conn *conn, *next;
+
+	list_for_each_entry_safe(conn, next, &iser_conns, all) {
+		list_del_init(&conn->all);
+		iser_endpoint_destroy(conn);
+	}
+}
+
+/* A session goes on over whatever it reconnects through: is that enough? */
+static int iser_limits_check(struct iser_conn *conn,
+			     struct iscsi_session *session)
+{
+	struct iser_limits *lim = &conn->limits;
+	struct Scsi_Host *shost = session->host;
+
+	if (session->cmds_max <= lim->cmds &&
+	    shost->sg_tablesize <= lim->mr_pages_max &&
+	    (shost->virt_boundary_mask & lim->virt_boundary) ==
+	     lim->virt_boundary) {
+		lim->mr_pages = shost->sg_tablesize;
+		return 0;
+	}
+	iser_err(conn, "%s can't carry this session: it has %u commands in %u segments, the device %u in %u; log out and in again\n",
+		 dev_name(&conn->device->dev), session->cmds_max,
+		 shost->sg_tablesize, lim->cmds, lim->mr_pages_max);
+	return -EINVAL;
+}
+
+static void iser_conn_link(struct iser_conn *conn, struct iscsi_conn *iscsi)
+{
+	struct iser_link *link = iser_link(iscsi);
+
+	kref_get(&conn->ref);
+	link->local = conn->cm_id->route.addr.src_addr;
+	spin_lock_bh(&iscsi->session->frwd_lock);
+	conn->iscsi = iscsi;
+	link->conn = conn;
+	spin_unlock_bh(&iscsi->session->frwd_lock);
+}
+
+/* Context: may sleep; conn->mutex held */
+static int iser_bind_locked(struct iser_conn *conn, struct iscsi_conn *iscsi)
+{
+	int err;
+
+	if (!iser_conn_is_up(conn))
+		return -ENOTCONN;
+	if (conn->iscsi || iser_link(iscsi)->conn)
+		return -EBUSY;
+	err = iser_limits_check(conn, iscsi->session);
+	if (err)
+		return err;
+	err = iser_rings_create(conn, iscsi->session->cmds_max);
+	if (err) {
+		if (iser_conn_fail(conn, err))
+			iser_err(conn, "no memory for the queues of a session\n");
+		return err;
+	}
+	iser_conn_link(conn, iscsi);
+	return iser_post_login_rx(conn);
+}
+
+/**
+ * iser_conn_bind - lend a connection to an iSCSI connection
+ * @conn: connection
+ * @iscsi: iSCSI connection
+ *
+ * Context: may sleep. On error the caller lets iscsid disconnect.
+ * Return: 0 or a negative errno.
+ */
+int iser_conn_bind(struct iser_conn *conn, struct iscsi_conn *iscsi)
+{
+	unsigned int noio = memalloc_noio_save();
+	int err;
+
+	mutex_lock(&conn->mutex);
+	err = iser_bind_locked(conn, iscsi);
+	mutex_unlock(&conn->mutex);
+	memalloc_noio_restore(noio);
+	return err;
+}
+
+/**
+ * iser_conn_unlink - the iSCSI connection gives its connection back
+ * @iscsi: iSCSI connection; the connection that it borrowed is torn down
+ *
+ * Context: may sleep.
+ */
+void iser_conn_unlink(struct iscsi_conn *iscsi)
+{
+	struct iser_link *link = iser_link(iscsi);
+	struct iser_conn *conn;
+
+	spin_lock_bh(&iscsi->session->frwd_lock);
+	conn = link->conn;
+	link->conn = NULL;
+	if (conn)
+		conn->iscsi = NULL;
+	spin_unlock_bh(&iscsi->session->frwd_lock);
+	if (conn)
+		iser_conn_put(conn);
+}

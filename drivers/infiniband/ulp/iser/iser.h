@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Private types of the iSER initiator: who owns what, which lock guards it.
+ *
+ * A connection (struct iser_conn) is one RDMA connection, from ep_connect()
+ * until its last reference is dropped; it owns every RDMA resource. The iSCSI
+ * connection borrows it through a link from bind to stop. It is in one of
+ * five states; iser_conn_set_state() is the only function that changes it:
+ *
+ *	RESOLVING -> CONNECTING -> UP -> CLOSING -> CLOSED
+ *	     |           |                  ^
+ *	     +-----------+------------------+
+ *
+ * Whatever goes wrong, and also an orderly disconnect, moves the connection to
+ * CLOSING and queues the one teardown (endpoint.c), which ends in CLOSED.
+ *
+ * Data flows one way: transport -> task -> mr -> queue on the way out,
+ * queue -> response -> task on the way back.
+ *
+ * Locks, outermost first:
+ *	conn->mutex		set-up and teardown of verbs resources
+ *	session->frwd_lock	libiscsi's; everything that posts a Send holds it
+ *	session->back_lock	libiscsi's; guards the memory state of a task
+ *	conn->state_lock, conn->mr_lock, conn->dataout_lock	leaves
+ */
+#ifndef ISER_H
+#define ISER_H
+
+#include <linux/completion.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/socket.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <rdma/ib_verbs.h>
+#include <rdma/rdma_cm.h>
+#include <scsi/libiscsi.h>
+#include <scsi/scsi_transport_iscsi.h>
+#include <iser/wire.h>
+#include "compat.h"
+
+/* Commands that one connection carries at most; less on a smaller device */
+#define ISER_MAX_CMDS		512
+/* A connection that can't carry this many commands is not worth having */
+#define ISER_MIN_CMDS		16
+/* Target's PDUs that answer no request: NOP-In, async messages, rejects */
+#define ISER_RX_UNEXPECTED	16
+/* Receives are given back to the adapter this many at a time */
+#define ISER_RX_BATCH		8
+/* PDUs that fill no more than this fit in every full-feature receive: sense */
+/* data of up to 252 octets (SPC-4) and its length, rejected headers, pings */
+#define ISER_RX_LEN		512
+/* Login and text responses: headers and the default data segment */
+#define ISER_LOGIN_LEN		(ISER_HEADERS_LEN + ISCSI_DEF_MAX_RECV_SEG_LEN)
+#define ISER_LOGIN_RX		3
+/* Headers, with room for the rest of a 32-octet CDB */
+#define ISER_TX_LEN		128
+/* The longest CDB whose additional header segment fits in ISER_TX_LEN */
+#define ISER_MAX_CDB		32
+/* Gather elements for immediate or unsolicited data in one Send */
+#define ISER_DATA_SGE		4
+/* Unsolicited Data-Out PDUs in flight on one connection */
+#define ISER_DATAOUT_MAX	64
+/* Work requests that go out before one of them asks for a completion */
+#define ISER_SIGNAL_EVERY	32
+/* Send queue entries kept for draining */
+#define ISER_SQ_SPARE		8
+/* Registrations that a session starts with; more come with the load */
+#define ISER_MR_FIRST		8
+
+struct iser_conn;
+
+enum iser_state {
+	ISER_RESOLVING,
+	ISER_CONNECTING,
+	ISER_UP,
+	ISER_CLOSING,
+	ISER_CLOSED,
+};
+
+/**
+ * struct iser_ring - buffers of one size, mapped once
+ * @chunks: the allocations, 2^@order pages each
+ * @nr_chunks: number of them
+ * @order: never above 2, so that it works on a fragmented host
+ * @size: bytes in a buffer
+ * @per_chunk: buffers in a chunk
+ * @dir: direction of the mapping
+ */
+struct iser_ring {
+	struct iser_chunk {
+		void *va;
+		u64 dma;
+	} *chunks;
+	unsigned int nr_chunks;
+	unsigned int order;
+	unsigned int size;
+	unsigned int per_chunk;
+	enum dma_data_direction dir;
+};
+
+/**
+ * struct iser_rx - one receive
+ * @cqe: completion entry
+ * @sge: the buffer
+ * @buf: the buffer, for the CPU
+ * @next: next one to be given back to the adapter
+ * @login: large, for login and text responses
+ */
+struct iser_rx {
+	struct ib_cqe cqe;
+	struct ib_sge sge;
+	void *buf;
+	struct iser_rx *next;
+	bool login;
+};
+
+/**
+ * struct iser_slot - what a connection keeps for the task of one index
+ * @send: the Send; a template but for its gather list and flags
+ * @sge: @sge[0] is the header, the rest immediate data
+ * @plain_cqe: of a Send that is not signalled: only ever completes in error
+ * @signal_cqe: of a signalled Send, which holds a reference to @task
+ * @ctrl: the headers: iSER header, then the iSCSI PDU that libiscsi writes
+ * @task: whose Send is signalled
+ * @next_chained: next slot whose Send waits for the doorbell
+ * @retires: send queue entries that the signalled Send's completion frees
+ * @gen: generation, part of the task tag
+ * @posted: the adapter has the Send, so there can be a response; guarded by
+ *	back_lock
+ */
+struct iser_slot {
+	struct ib_send_wr send;
+	struct ib_sge sge[1 + ISER_DATA_SGE];
+	struct ib_cqe plain_cqe;
+	struct ib_cqe signal_cqe;
+	struct iser_ctrl *ctrl;
+	struct iscsi_task *task;
+	struct iser_slot *next_chained;
+	unsigned int retires;
+	u32 gen;
+	bool posted;
+};
+
+/**
+ * struct iser_dataout - an unsolicited Data-Out PDU
+ * @send: the Send, always signalled
+ * @sge: header and data
+ * @cqe: completion entry
+ * @ctrl: the headers
+ * @task: referenced until the Send has completed
+ * @retires: send queue entries that the completion frees
+ * @node: in conn->dataout_free
+ */
+struct iser_dataout {
+	struct ib_send_wr send;
+	struct ib_sge sge[1 + ISER_DATA_SGE];
+	struct ib_cqe cqe;
+	struct iser_ctrl *ctrl;
+	struct iscsi_task *task;
+	unsigned int retires;
+	struct list_head node;
+};
+
+/**
+ * struct iser_mr - a fast-registration memory region
+ * @mr: the region
+ * @reg: registers it; not signalled
+ * @inv: invalidates it; always signalled
+ * @reg_cqe: only ever completes in error
+ * @inv_cqe: completion of @inv
+ * @task: owner from registration until the command is finished
+ * @node: in conn->mr_free while nobody owns it
+ * @all: in conn->mr_all
+ */
+struct iser_mr {
+	struct ib_mr *mr;
+	struct ib_reg_wr reg;
+	struct ib_send_wr inv;
+	struct ib_cqe reg_cqe;
+	struct ib_cqe inv_cqe;
+	struct iscsi_task *task;
+	struct list_head node;
+	struct list_head all;
+};
+
+/**
+ * struct iser_plan - how a command's data goes
+ * @sg: the scatter list
+ * @nents: entries in it, as mapped for DMA
+ * @imm_sge: gather elements for the immediate data
+ * @dataouts: unsolicited Data-Out PDUs
+ * @nr_dataouts: number of them
+ * @busy: negative errno if the command must be put off
+ */
+struct iser_plan {
+	struct scatterlist *sg;
+	int nents;
+	unsigned int imm_sge;
+	struct list_head dataouts;
+	unsigned int nr_dataouts;
+	int busy;
+};
+
+/**
+ * struct iser_task - what belongs to a command, behind its iscsi_task
+ * @conn: connection that the command was sent on, until it is finished or
+ *	the connection is torn down
+ * @mr: registration, if part of the data is not in Sends
+ * @mapped: the scatter list is mapped for DMA
+ * @rkey_live: the target was given @mr's key and it is not known to be dead;
+ *	a reference to the task is held as long as it is set
+ * @inv_posted: a local invalidate is on its way
+ * @plan: what init_task worked out for xmit_task, which follows at once
+ *
+ * Written under frwd_lock until the Send is posted, under back_lock after.
+ */
+struct iser_task {
+	struct iser_conn *conn;
+	struct iser_mr *mr;
+	bool mapped;
+	bool rkey_live;
+	bool inv_posted;
+	struct iser_plan plan;
+};
+
+/* What is kept behind the SCSI host */
+struct iser_host {
+	struct iscsi_session *session;
+};
+
+/**
+ * struct iser_limits - what a device can do for one connection
+ * @cmds: commands outstanding
+ * @sq: send queue entries
+ * @rq: receive queue entries
+ * @data_sge: gather elements for data in a Send
+ * @mr_type: kind of memory region
+ * @mr_pages: pages or elements of a memory region: what max_sectors wants, or
+ *	for a session that exists, what it was made with
+ * @mr_pages_max: what the device can do
+ * @sectors: 512-byte sectors of the largest command
+ * @virt_boundary: what data must not straddle, 0 if it may be anywhere
+ */
+struct iser_limits {
+	unsigned int cmds;
+	unsigned int sq;
+	unsigned int rq;
+	unsigned int data_sge;
+	enum ib_mr_type mr_type;
+	unsigned int mr_pages;
+	unsigned int mr_pages_max;
+	unsigned int sectors;
+	unsigned long virt_boundary;
+};
+
+/**
+ * struct iser_stats - counters of a connection
+ * @tx_busy: commands put off because the send queue was full
+ * @mr_busy: commands put off because no registration was free
+ * @inv_remote: keys that the target invalidated
+ * @inv_local: keys that this side invalidated
+ * @solicited_only: writes too scattered for immediate data
+ *
+ * Written under frwd_lock (@tx_busy, @mr_busy, @solicited_only) or back_lock.
+ */
+struct iser_stats {
+	u32 tx_busy;
+	u32 mr_busy;
+	u32 inv_remote;
+	u32 inv_local;
+	u32 solicited_only;
+};
+
+/**
+ * struct iser_link - the iSCSI connection's borrowed connection
+ * @conn: NULL when none is bound; guarded by frwd_lock
+ * @local: our address, kept for those who ask after the connection is gone
+ */
+struct iser_link {
+	struct iser_conn *conn;
+	struct sockaddr_storage local;
+};
+
+/**
+ * struct iser_conn - one RDMA connection and all that it owns
+ * @ref: the endpoint, the link and the teardown hold one each
+ * @state: see above; guarded by @state_lock, read without it
+ * @state_lock: leaf, any context
+ * @error: negative errno why it left the way to UP, or went down
+ * @mutex: set-up and teardown of verbs resources
+ * @settled: completed when the way to UP has ended, either way
+ * @torn_down: completed when nothing of it can touch memory any more
+ * @hung_up: completed when the CM has said that the target disconnected
+ * @lost: the queue pair failed, and nobody has said why
+ * @teardown: the one teardown
+ * @all: in the list of all connections
+ * @ep: open-iscsi's handle
+ * @iscsi: iSCSI connection that it is bound to; set while UP, cleared after
+ *	@torn_down
+ * @cm_id: connection manager's handle, owned by the teardown
+ * @remote: target's address
+ * @device: adapter
+ * @limits: what it can do
+ * @pd: one per connection: a key is worthless anywhere else
+ * @cq: completion queue, from the device's pool
+ * @qp: queue pair
+ * @cq_size: entries asked of the pool
+ * @sq_avail: free send queue entries
+ * @signal_every: %ISER_SIGNAL_EVERY, or less with a small send queue
+ * @sq_size: send queue entries to be had in all
+ * @unsignalled: posted since the last signalled Send; under frwd_lock
+ * @chain: first work request not yet posted; under frwd_lock
+ * @chain_last: last one
+ * @chained: slots whose Sends are in the chain
+ * @logout: a logout request was sent: that the target disconnects is no news
+ * @tx_ring: headers of @slots
+ * @slots: one per task of the session
+ * @nr_slots: number of them
+ * @login_tx: data segment of a login or text request
+ * @login_cqe: completion of its Send
+ * @login_rx: large receives
+ * @login_ring: their buffers
+ * @rx: receives for full-feature phase
+ * @rx_ring: their buffers
+ * @nr_rx: number of them
+ * @rx_done: to be given back; only the completion context touches it
+ * @nr_rx_done: number of them
+ * @rx_posted: the full-feature receives have been posted
+ * @started: full-feature phase has begun; guarded by @mutex
+ * @discovery: discovery session: text responses go on after login
+ * @dataout_ring: headers of @dataout
+ * @dataout: unsolicited Data-Out PDUs, when the session has them
+ * @dataout_free: those not in flight
+ * @nr_dataout_free: number of them
+ * @dataout_lock: guards the two
+ * @mr_lock: guards @mr_free and @mr_all
+ * @mr_free: registrations to be had
+ * @mr_all: all of them
+ * @nr_mrs: number of them
+ * @mr_grow: makes more
+ * @released: woken when a command that was aborted is finished
+ * @stats: counters
+ */
+struct iser_conn {
+	struct kref ref;
+	enum iser_state state;
+	spinlock_t state_lock;		/* state, error */
+	int error;
+	struct mutex mutex;		/* verbs resources and rings */
+	struct completion settled;
+	struct completion torn_down;
+	struct completion hung_up;
+	bool lost;
+	struct work_struct teardown;
+	struct list_head all;
+
+	struct iscsi_endpoint *ep;
+	struct iscsi_conn *iscsi;
+	struct rdma_cm_id *cm_id;
+	struct sockaddr_storage remote;
+
+	struct ib_device *device;
+	struct iser_limits limits;
+	struct ib_pd *pd;
+	struct ib_cq *cq;
+	struct ib_qp *qp;
+	unsigned int cq_size;
+
+	atomic_t sq_avail;
+	unsigned int sq_size;
+	unsigned int signal_every;
+	unsigned int unsignalled;
+	struct ib_send_wr *chain;
+	struct ib_send_wr *chain_last;
+	struct iser_slot *chained;
+	bool logout;
+
+	struct iser_ring tx_ring;
+	struct iser_slot *slots;
+	unsigned int nr_slots;
+
+	struct iser_ring login_tx;
+	struct ib_cqe login_cqe;
+	struct iser_ring login_ring;
+	struct iser_rx login_rx[ISER_LOGIN_RX];
+
+	struct iser_ring rx_ring;
+	struct iser_rx *rx;
+	unsigned int nr_rx;
+	struct iser_rx *rx_done;
+	unsigned int nr_rx_done;
+	bool rx_posted;
+	bool started;
+	bool discovery;
+
+	struct iser_ring dataout_ring;
+	struct iser_dataout *dataout;
+	struct list_head dataout_free;
+	unsigned int nr_dataout_free;
+	spinlock_t dataout_lock;	/* dataout_free, nr_dataout_free */
+
+	spinlock_t mr_lock;		/* mr_free, mr_all */
+	struct list_head mr_free;
+	struct list_head mr_all;
+	unsigned int nr_mrs;
+	struct work_struct mr_grow;
+
+	wait_queue_head_t released;
+	struct iser_stats stats;
+};
+
+/* One line that says which connection it is about, never a flood of them */
+#define iser_err(conn, fmt, ...) \
+	pr_err_ratelimited("iser: %pISpc: " fmt, &(conn)->remote, ##__VA_ARGS__)
+#define iser_info(conn, fmt, ...) \
+	pr_info_ratelimited("iser: %pISpc: " fmt, &(conn)->remote, ##__VA_ARGS__)
+
+static inline bool iser_conn_is_up(const struct iser_conn *conn)
+{
+	return READ_ONCE(conn->state) == ISER_UP;
+}
+
+/*
+ * Is what the target sent still of interest? What it said before it hung up
+ * is, whichever of the two is noticed first.
+ */
+static inline bool iser_conn_listens(const struct iser_conn *conn)
+{
+	return iser_conn_is_up(conn) || READ_ONCE(conn->error) == -ECONNRESET;
+}
+
+static inline struct iser_link *iser_link(struct iscsi_conn *iscsi)
+{
+	return iscsi->dd_data;
+}
+
+static inline struct iser_task *iser_task(struct iscsi_task *task)
+{
+	return task->dd_data;
+}
+
+static inline struct iscsi_hdr *iser_slot_hdr(struct iser_slot *slot)
+{
+	return (struct iscsi_hdr *)(slot->ctrl + 1);
+}
+
+/* module.c */
+extern struct workqueue_struct *iser_wq;
+extern unsigned int iser_max_lun;
+extern unsigned int iser_max_sectors;
+
+/* transport.c */
+int iser_transport_register(void);
+void iser_transport_unregister(void);
+
+/* endpoint.c */
+struct iscsi_endpoint *iser_ep_connect(struct Scsi_Host *shost,
+				       struct sockaddr *dst, int non_blocking);
+int iser_ep_poll(struct iscsi_endpoint *ep, int timeout_ms);
+void iser_ep_disconnect(struct iscsi_endpoint *ep);
+void iser_conn_put(struct iser_conn *conn);
+bool iser_conn_fail(struct iser_conn *conn, int error);
+void iser_conn_hung_up(struct iser_conn *conn);
+void iser_conn_close(struct iser_conn *conn);
+int iser_conn_bind(struct iser_conn *conn, struct iscsi_conn *iscsi);
+void iser_conn_unlink(struct iscsi_conn *iscsi);
+void iser_endpoints_destroy(void);
+
+/* queue.c */
+int iser_limits_derive(const struct ib_device *device,
+		       struct iser_limits *limits);
+int iser_verbs_create(struct iser_conn *conn);
+void iser_qp_destroy(struct iser_conn *conn);
+void iser_verbs_destroy(struct iser_conn *conn);
+int iser_rings_create(struct iser_conn *conn, unsigned int tasks);
+void iser_rings_destroy(struct iser_conn *conn);
+int iser_dataout_create(struct iser_conn *conn);
+int iser_post_login_rx(struct iser_conn *conn);
+int iser_post_all_rx(struct iser_conn *conn);
+void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx);
+bool iser_sq_reserve(struct iser_conn *conn, unsigned int wrs);
+void iser_sq_release(struct iser_conn *conn, unsigned int wrs);
+void iser_chain(struct iser_conn *conn, struct ib_send_wr *first,
+		struct ib_send_wr *last);
+void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
+		     struct ib_send_wr *send);
+void iser_doorbell(struct iser_conn *conn);
+void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
+		   const char *what);
+
+/* task.c */
+int iser_alloc_pdu(struct iscsi_task *task, u8 opcode);
+void iser_parse_pdu_itt(struct iscsi_conn *iscsi, itt_t itt, int *index,
+			int *age);
+int iser_init_task(struct iscsi_task *task);
+int iser_xmit_task(struct iscsi_task *task);
+void iser_cleanup_task(struct iscsi_task *task);
+void iser_tasks_release_all(struct iser_conn *conn);
+void iser_commit_rqs(struct Scsi_Host *shost, u16 hwq);
+int iser_eh_abort(struct scsi_cmnd *sc);
+int iser_eh_device_reset(struct scsi_cmnd *sc);
+int iser_eh_target_reset(struct scsi_cmnd *sc);
+
+/* response.c */
+void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc);
+
+/* mr.c */
+int iser_mr_grow(struct iser_conn *conn, unsigned int target);
+void iser_mr_grow_work(struct work_struct *work);
+void iser_mr_destroy_all(struct iser_conn *conn);
+struct iser_mr *iser_mr_get(struct iser_conn *conn);
+void iser_mr_put(struct iser_conn *conn, struct iser_mr *mr);
+int iser_mr_map(struct iser_mr *mr, struct scatterlist *sg, int nents,
+		unsigned int skip, enum dma_data_direction dir);
+int iser_mr_invalidate(struct iser_conn *conn, struct iscsi_task *task);
+
+/* stats.c */
+void iser_get_stats(struct iscsi_cls_conn *cls_conn, struct iscsi_stats *stats);
+
+#endif /* ISER_H */

@@ -1,0 +1,757 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Protection domain, completion queue, queue pair; rings; doorbells.
+ *
+ * Normal operation: the verbs resources are made when the address has been
+ * resolved and the device is known. When an iSCSI connection is bound, the
+ * rings are made: for every task of the session a slot with a header buffer
+ * and a prepared Send, and a receive for everything that the target may have
+ * outstanding. All of it is mapped once. Sends are chained and posted at the
+ * last command of a batch; receives are posted in batches.
+ *
+ * A Send whose gather list holds nothing but our own buffers is not signalled:
+ * the response proves that it arrived. One in signal_every work requests
+ * is, to learn how far the adapter has come with the send queue. A Send of
+ * user pages always is, and its completion holds a reference to the task, so
+ * that the pages are not released while a retransmission could still read
+ * them.
+ *
+ * Recovery: whatever completes in error, or can't be posted, ends the
+ * connection (iser_conn_fail()). Nothing is posted once the connection is no
+ * longer up, except by a completion handler that had already looked; the
+ * teardown drains twice for its sake.
+ */
+#include <linux/slab.h>
+#include <rdma/ib_cm.h>
+#include "iser.h"
+#include "trace.h"
+
+/* Receives beyond those for commands, and the drain's own */
+#define ISER_RX_EXTRA	(ISER_RX_UNEXPECTED + ISER_RX_BATCH + ISER_LOGIN_RX + 1)
+
+static void iser_limit_cmds(struct iser_limits *lim, unsigned int cmds)
+{
+	lim->cmds = cmds;
+	lim->sq = 2 * cmds + ISER_SQ_SPARE;
+	lim->rq = cmds + ISER_RX_EXTRA;
+}
+
+/**
+ * iser_limits_derive - what can this device do for a connection?
+ * @device: adapter
+ * @lim: filled in
+ *
+ * Context: any. Pure but for the module parameter max_sectors.
+ * Return: 0, or -EOPNOTSUPP for a device that can't carry iSER at all.
+ */
+int iser_limits_derive(const struct ib_device *device, struct iser_limits *lim)
+{
+	const struct ib_device_attr *attr = &device->attrs;
+	unsigned int wr = attr->max_qp_wr, cqe = attr->max_cqe;
+	unsigned int cmds = ISER_MAX_CMDS;
+
+	memset(lim, 0, sizeof(*lim));
+	if (!(attr->device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS))
+		return -EOPNOTSUPP;
+	if (wr < 2 * ISER_MIN_CMDS + ISER_SQ_SPARE + ISER_RX_EXTRA)
+		return -EOPNOTSUPP;
+	if (cqe < 3 * ISER_MIN_CMDS + ISER_SQ_SPARE + ISER_RX_EXTRA)
+		return -EOPNOTSUPP;
+	if (attr->max_fast_reg_page_list_len < 2)
+		return -EOPNOTSUPP;
+	if (attr->max_send_sge < 1)
+		return -EOPNOTSUPP;
+
+	cmds = min(cmds, (wr - ISER_SQ_SPARE) / 2);
+	cmds = min(cmds, wr - ISER_RX_EXTRA);
+	/* The core's CQ pool never ends looking for more than there can be */
+	cmds = min(cmds, (cqe - ISER_SQ_SPARE - ISER_RX_EXTRA) / 3);
+	iser_limit_cmds(lim, cmds);
+
+	lim->data_sge = min_t(unsigned int, ISER_DATA_SGE,
+			      attr->max_send_sge - 1);
+
+	if (attr->kernel_cap_flags & IBK_SG_GAPS_REG) {
+		lim->mr_type = IB_MR_TYPE_SG_GAPS;
+	} else {
+		lim->mr_type = IB_MR_TYPE_MEM_REG;
+		lim->virt_boundary = SZ_4K - 1;
+	}
+	/* One page more than the data fills: it may begin within a page */
+	lim->mr_pages_max = attr->max_fast_reg_page_list_len;
+	lim->mr_pages = min(iser_max_sectors / 8 + 1, lim->mr_pages_max);
+	lim->sectors = min(iser_max_sectors, (lim->mr_pages - 1) * 8);
+	return 0;
+}
+
+static void iser_qp_event(struct ib_event *event, void *context)
+{
+	struct iser_conn *conn = context;
+
+	switch (event->event) {
+	case IB_EVENT_COMM_EST:
+		rdma_notify(conn->cm_id, event->event);
+		break;
+	case IB_EVENT_QP_FATAL:
+	case IB_EVENT_QP_REQ_ERR:
+	case IB_EVENT_QP_ACCESS_ERR:
+	case IB_EVENT_DEVICE_FATAL:
+		if (iser_conn_fail(conn, -EIO))
+			iser_err(conn, "%s on %s, connection dropped\n",
+				 ib_event_msg(event->event),
+				 dev_name(&conn->device->dev));
+		break;
+	default:
+		break;
+	}
+}
+
+static int iser_create_qp(struct iser_conn *conn)
+{
+	struct iser_limits *lim = &conn->limits;
+	struct ib_qp_init_attr attr = {
+		.event_handler	= iser_qp_event,
+		.qp_context	= conn,
+		.send_cq	= conn->cq,
+		.recv_cq	= conn->cq,
+		.cap		= {
+			.max_send_wr	= lim->sq,
+			.max_recv_wr	= lim->rq,
+			.max_send_sge	= 1 + lim->data_sge,
+			.max_recv_sge	= 1,
+		},
+		.sq_sig_type	= IB_SIGNAL_REQ_WR,
+		.qp_type	= IB_QPT_RC,
+		.port_num	= conn->cm_id->port_num,
+	};
+
+	return rdma_create_qp(conn->cm_id, conn->pd, &attr);
+}
+
+/* An adapter may promise more work requests than it has memory for */
+static int iser_create_queues(struct iser_conn *conn)
+{
+	struct iser_limits *lim = &conn->limits;
+	int err;
+
+	for (;;) {
+		conn->cq_size = lim->sq + lim->rq;
+		conn->cq = ib_cq_pool_get(conn->device, conn->cq_size, -1,
+					  IB_POLL_SOFTIRQ);
+		if (IS_ERR(conn->cq)) {
+			err = PTR_ERR(conn->cq);
+			conn->cq = NULL;
+		} else {
+			err = iser_create_qp(conn);
+			if (!err)
+				return 0;
+			ib_cq_pool_put(conn->cq, conn->cq_size);
+			conn->cq = NULL;
+		}
+		if (lim->cmds / 2 < ISER_MIN_CMDS)
+			return err;
+		iser_limit_cmds(lim, lim->cmds / 2);
+	}
+}
+
+/**
+ * iser_verbs_create - make PD, CQ and QP on the device just resolved
+ * @conn: connection; its mutex is held
+ *
+ * Context: may sleep.
+ * Return: 0 or a negative errno, having said why and left nothing behind.
+ */
+int iser_verbs_create(struct iser_conn *conn)
+{
+	struct ib_device *device = conn->cm_id->device;
+	int err;
+
+	conn->device = device;
+	err = iser_limits_derive(device, &conn->limits);
+	if (err) {
+		iser_err(conn, "%s can't carry iSER: it lacks fast registration or has too small queues\n",
+			 dev_name(&device->dev));
+		return err;
+	}
+
+	conn->pd = ib_alloc_pd(device, 0);
+	if (IS_ERR(conn->pd)) {
+		err = PTR_ERR(conn->pd);
+		conn->pd = NULL;
+		goto fail;
+	}
+
+	err = iser_create_queues(conn);
+	if (err)
+		goto put_pd;
+
+	conn->qp = conn->cm_id->qp;
+	conn->sq_size = conn->limits.sq - ISER_SQ_SPARE;
+	atomic_set(&conn->sq_avail, conn->sq_size);
+	/* Far from full, or nothing would ever make it emptier */
+	conn->signal_every = min_t(unsigned int, conn->sq_size / 8,
+				   ISER_SIGNAL_EVERY);
+	return 0;
+
+put_pd:
+	ib_dealloc_pd(conn->pd);
+	conn->pd = NULL;
+fail:
+	iser_err(conn, "%s has no room for another connection: error %d\n",
+		 dev_name(&device->dev), err);
+	return err;
+}
+
+/**
+ * iser_qp_destroy - destroy the queue pair: nothing moves data any more
+ * @conn: connection; its mutex is held
+ *
+ * Context: may sleep.
+ */
+void iser_qp_destroy(struct iser_conn *conn)
+{
+	if (conn->qp)
+		rdma_destroy_qp(conn->cm_id);
+	conn->qp = NULL;
+}
+
+/**
+ * iser_verbs_destroy - undo iser_verbs_create()
+ * @conn: connection; its mutex is held and its queue pair drained
+ *
+ * Context: may sleep.
+ */
+void iser_verbs_destroy(struct iser_conn *conn)
+{
+	iser_qp_destroy(conn);
+	if (conn->cq) {
+		ib_cq_pool_put(conn->cq, conn->cq_size);
+		conn->cq = NULL;
+	}
+	if (conn->pd) {
+		ib_dealloc_pd(conn->pd);
+		conn->pd = NULL;
+	}
+}
+
+static void iser_ring_destroy(struct ib_device *device, struct iser_ring *ring)
+{
+	unsigned int i;
+
+	for (i = 0; i < ring->nr_chunks; i++) {
+		ib_dma_unmap_single(device, ring->chunks[i].dma,
+				    PAGE_SIZE << ring->order, ring->dir);
+		free_pages((unsigned long)ring->chunks[i].va, ring->order);
+	}
+	kvfree(ring->chunks);
+	memset(ring, 0, sizeof(*ring));
+}
+
+static int iser_ring_create(struct ib_device *device, struct iser_ring *ring,
+			    unsigned int count, unsigned int size,
+			    enum dma_data_direction dir)
+{
+	unsigned int n;
+
+	ring->size = size;
+	ring->order = get_order(size);
+	ring->per_chunk = (PAGE_SIZE << ring->order) / size;
+	ring->dir = dir;
+	n = DIV_ROUND_UP(count, ring->per_chunk);
+	ring->chunks = kvcalloc(n, sizeof(*ring->chunks), GFP_KERNEL);
+	if (!ring->chunks)
+		return -ENOMEM;
+
+	while (ring->nr_chunks < n) {
+		struct iser_chunk *chunk = &ring->chunks[ring->nr_chunks];
+
+		chunk->va = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO,
+						     ring->order);
+		if (!chunk->va)
+			goto fail;
+		chunk->dma = ib_dma_map_single(device, chunk->va,
+					       PAGE_SIZE << ring->order, dir);
+		if (ib_dma_mapping_error(device, chunk->dma)) {
+			free_pages((unsigned long)chunk->va, ring->order);
+			goto fail;
+		}
+		ring->nr_chunks++;
+	}
+	return 0;
+
+fail:
+	iser_ring_destroy(device, ring);
+	return -ENOMEM;
+}
+
+static void *iser_ring_va(struct iser_ring *ring, unsigned int i)
+{
+	return ring->chunks[i / ring->per_chunk].va +
+	       i % ring->per_chunk * ring->size;
+}
+
+static u64 iser_ring_dma(struct iser_ring *ring, unsigned int i)
+{
+	return ring->chunks[i / ring->per_chunk].dma +
+	       i % ring->per_chunk * ring->size;
+}
+
+/**
+ * iser_wc_error - a work request completed in error: drop the connection
+ * @conn: connection
+ * @wc: completion
+ * @what: the work request, for the message
+ *
+ * Context: any. Says nothing when the connection is going down already: the
+ * flushed rest of the queues is no news.
+ */
+void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
+		   const char *what)
+{
+	if (wc->status == IB_WC_WR_FLUSH_ERR) {
+		WRITE_ONCE(conn->lost, true);
+		iser_conn_hung_up(conn);
+	} else if (iser_conn_fail(conn, -EIO)) {
+		iser_err(conn, "%s failed: %s (status %d, vendor error %#x), connection dropped\n",
+			 what, ib_wc_status_msg(wc->status), wc->status,
+			 wc->vendor_err);
+	}
+}
+
+/* Context: softirq. A Send that was not signalled: there is only bad news. */
+static void iser_plain_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	if (wc->status != IB_WC_SUCCESS)
+		iser_wc_error(wc->qp->qp_context, wc, "Send");
+}
+
+/* Context: softirq, or frwd_lock held for one that could not be posted */
+static void iser_signalled_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct iser_slot *slot = container_of(wc->wr_cqe, struct iser_slot,
+					      signal_cqe);
+	struct iser_conn *conn = wc->qp->qp_context;
+
+	if (wc->status == IB_WC_SUCCESS)
+		iser_sq_release(conn, slot->retires);
+	else
+		iser_wc_error(conn, wc, "Send");
+	iscsi_put_task(slot->task);
+}
+
+/* Context: softirq, or frwd_lock held for one that could not be posted */
+static void iser_dataout_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct iser_dataout *out = container_of(wc->wr_cqe,
+						struct iser_dataout, cqe);
+	struct iser_conn *conn = wc->qp->qp_context;
+	struct iscsi_task *task = out->task;
+
+	if (wc->status == IB_WC_SUCCESS)
+		iser_sq_release(conn, out->retires);
+	else
+		iser_wc_error(conn, wc, "Data-Out");
+
+	spin_lock_bh(&conn->dataout_lock);
+	list_add(&out->node, &conn->dataout_free);
+	conn->nr_dataout_free++;
+	spin_unlock_bh(&conn->dataout_lock);
+	iscsi_put_task(task);
+}
+
+/* Context: softirq, or frwd_lock held for one that could not be posted */
+static void iser_login_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct iser_conn *conn = wc->qp->qp_context;
+
+	if (wc->status == IB_WC_SUCCESS)
+		iser_sq_release(conn, 1);
+	else
+		iser_wc_error(conn, wc, "login request");
+}
+
+static void iser_init_send(struct iser_conn *conn, struct ib_send_wr *send,
+			   struct ib_sge *sge, u64 header)
+{
+	unsigned int i;
+
+	send->opcode = IB_WR_SEND;
+	send->sg_list = sge;
+	sge[0].addr = header;
+	for (i = 0; i <= ISER_DATA_SGE; i++)
+		sge[i].lkey = conn->pd->local_dma_lkey;
+}
+
+static int iser_slots_create(struct iser_conn *conn, unsigned int n)
+{
+	unsigned int i;
+	int err;
+
+	err = iser_ring_create(conn->device, &conn->tx_ring, n, ISER_TX_LEN,
+			       DMA_TO_DEVICE);
+	if (err)
+		return err;
+	conn->slots = kvcalloc(n, sizeof(*conn->slots), GFP_KERNEL);
+	if (!conn->slots)
+		return -ENOMEM;
+
+	conn->nr_slots = n;
+	for (i = 0; i < n; i++) {
+		struct iser_slot *slot = &conn->slots[i];
+
+		slot->ctrl = iser_ring_va(&conn->tx_ring, i);
+		slot->plain_cqe.done = iser_plain_done;
+		slot->signal_cqe.done = iser_signalled_done;
+		iser_init_send(conn, &slot->send, slot->sge,
+			       iser_ring_dma(&conn->tx_ring, i));
+	}
+	return 0;
+}
+
+static void iser_init_rx(struct iser_conn *conn, struct iser_rx *rx,
+			 struct iser_ring *ring, unsigned int i)
+{
+	rx->cqe.done = iser_recv_done;
+	rx->buf = iser_ring_va(ring, i);
+	rx->sge.addr = iser_ring_dma(ring, i);
+	rx->sge.length = ring->size;
+	rx->sge.lkey = conn->pd->local_dma_lkey;
+}
+
+static int iser_login_create(struct iser_conn *conn)
+{
+	unsigned int i;
+	int err;
+
+	conn->login_cqe.done = iser_login_done;
+	err = iser_ring_create(conn->device, &conn->login_tx, 1,
+			       ISER_LOGIN_LEN, DMA_TO_DEVICE);
+	if (err)
+		return err;
+	err = iser_ring_create(conn->device, &conn->login_ring, ISER_LOGIN_RX,
+			       ISER_LOGIN_LEN, DMA_FROM_DEVICE);
+	if (err)
+		return err;
+	for (i = 0; i < ISER_LOGIN_RX; i++) {
+		iser_init_rx(conn, &conn->login_rx[i], &conn->login_ring, i);
+		conn->login_rx[i].login = true;
+	}
+	return 0;
+}
+
+static int iser_rx_create(struct iser_conn *conn, unsigned int n)
+{
+	unsigned int i;
+	int err;
+
+	err = iser_ring_create(conn->device, &conn->rx_ring, n, ISER_RX_LEN,
+			       DMA_FROM_DEVICE);
+	if (err)
+		return err;
+	conn->rx = kvcalloc(n, sizeof(*conn->rx), GFP_KERNEL);
+	if (!conn->rx)
+		return -ENOMEM;
+	conn->nr_rx = n;
+	for (i = 0; i < n; i++)
+		iser_init_rx(conn, &conn->rx[i], &conn->rx_ring, i);
+	return 0;
+}
+
+/**
+ * iser_rings_create - make what the tasks of a session need
+ * @conn: connection; its mutex is held
+ * @tasks: number of tasks of the session, at most conn->limits.cmds
+ *
+ * Context: may sleep. On error the caller fails the connection, and the
+ * teardown frees what had been made.
+ * Return: 0 or -ENOMEM.
+ */
+int iser_rings_create(struct iser_conn *conn, unsigned int tasks)
+{
+	int err;
+
+	err = iser_slots_create(conn, tasks);
+	if (!err)
+		err = iser_login_create(conn);
+	if (!err)
+		err = iser_rx_create(conn, tasks + ISER_RX_UNEXPECTED +
+				     ISER_RX_BATCH);
+	return err;
+}
+
+/**
+ * iser_rings_destroy - undo iser_rings_create() and iser_dataout_create()
+ * @conn: connection; its mutex is held and its queue pair drained
+ *
+ * Context: may sleep.
+ */
+void iser_rings_destroy(struct iser_conn *conn)
+{
+	iser_ring_destroy(conn->device, &conn->tx_ring);
+	iser_ring_destroy(conn->device, &conn->login_tx);
+	iser_ring_destroy(conn->device, &conn->login_ring);
+	iser_ring_destroy(conn->device, &conn->rx_ring);
+	iser_ring_destroy(conn->device, &conn->dataout_ring);
+	kvfree(conn->slots);
+	conn->slots = NULL;
+	kvfree(conn->rx);
+	conn->rx = NULL;
+	kvfree(conn->dataout);
+	conn->dataout = NULL;
+}
+
+/**
+ * iser_dataout_create - make the PDUs for unsolicited data
+ * @conn: connection, before its full-feature phase; its mutex is held
+ *
+ * Only for sessions with InitialR2T=No. Context: may sleep. On error the
+ * teardown frees what had been made.
+ * Return: 0 or -ENOMEM.
+ */
+int iser_dataout_create(struct iser_conn *conn)
+{
+	unsigned int i;
+	int err;
+
+	if (conn->dataout)
+		return 0;
+	err = iser_ring_create(conn->device, &conn->dataout_ring,
+			       ISER_DATAOUT_MAX, ISER_TX_LEN, DMA_TO_DEVICE);
+	if (err)
+		return err;
+	conn->dataout = kvcalloc(ISER_DATAOUT_MAX, sizeof(*conn->dataout),
+				 GFP_KERNEL);
+	if (!conn->dataout) {
+		iser_ring_destroy(conn->device, &conn->dataout_ring);
+		return -ENOMEM;
+	}
+
+	spin_lock_bh(&conn->dataout_lock);
+	for (i = 0; i < ISER_DATAOUT_MAX; i++) {
+		struct iser_dataout *out = &conn->dataout[i];
+
+		out->ctrl = iser_ring_va(&conn->dataout_ring, i);
+		out->cqe.done = iser_dataout_done;
+		iser_init_send(conn, &out->send, out->sge,
+			       iser_ring_dma(&conn->dataout_ring, i));
+		out->send.wr_cqe = &out->cqe;
+		out->send.send_flags = IB_SEND_SIGNALED;
+		list_add_tail(&out->node, &conn->dataout_free);
+	}
+	conn->nr_dataout_free = ISER_DATAOUT_MAX;
+	spin_unlock_bh(&conn->dataout_lock);
+	return 0;
+}
+
+/* Post the receives of a list, ISER_RX_BATCH to a doorbell */
+static int iser_post_rx_list(struct iser_conn *conn, struct iser_rx *rx)
+{
+	while (rx) {
+		struct ib_recv_wr wr[ISER_RX_BATCH];
+		unsigned int n;
+		int err;
+
+		for (n = 0; rx && n < ISER_RX_BATCH; n++, rx = rx->next) {
+			wr[n].wr_cqe = &rx->cqe;
+			wr[n].sg_list = &rx->sge;
+			wr[n].num_sge = 1;
+			wr[n].next = &wr[n + 1];
+		}
+		wr[n - 1].next = NULL;
+		err = ib_post_recv(conn->qp, wr, NULL);
+		if (err) {
+			if (iser_conn_fail(conn, err))
+				iser_err(conn, "can't post receives: error %d, connection dropped\n",
+					 err);
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int iser_post_rx_array(struct iser_conn *conn, struct iser_rx *rx,
+			      unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		rx[i].next = i + 1 < n ? &rx[i + 1] : NULL;
+	return iser_post_rx_list(conn, rx);
+}
+
+/**
+ * iser_post_login_rx - post the large receives, before the first login request
+ * @conn: connection, just bound
+ *
+ * Context: any.
+ * Return: 0 or a negative errno, the connection then fails.
+ */
+int iser_post_login_rx(struct iser_conn *conn)
+{
+	return iser_post_rx_array(conn, conn->login_rx, ISER_LOGIN_RX);
+}
+
+/**
+ * iser_post_all_rx - post the receives of full-feature phase
+ * @conn: connection
+ *
+ * Before the login request goes out that asks for full-feature phase: a fast
+ * target may send its first PDU right behind the login response. Discovery
+ * sessions go on with the large ones, for their text responses.
+ *
+ * Context: any, frwd_lock held.
+ * Return: 0 or a negative errno.
+ */
+int iser_post_all_rx(struct iser_conn *conn)
+{
+	if (conn->rx_posted || conn->discovery)
+		return 0;
+	WRITE_ONCE(conn->rx_posted, true);
+	return iser_post_rx_array(conn, conn->rx, conn->nr_rx);
+}
+
+/**
+ * iser_rx_give_back - the PDU in this receive has been dealt with
+ * @conn: connection
+ * @rx: receive
+ *
+ * Context: completion handler. Large receives are posted again at once until
+ * full-feature phase, the others in batches.
+ */
+void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx)
+{
+	if (!iser_conn_is_up(conn))
+		return;
+	if (rx->login) {
+		rx->next = NULL;
+		if (!READ_ONCE(conn->rx_posted))
+			iser_post_rx_list(conn, rx);
+		return;
+	}
+	rx->next = conn->rx_done;
+	conn->rx_done = rx;
+	if (++conn->nr_rx_done < ISER_RX_BATCH)
+		return;
+	conn->rx_done = NULL;
+	conn->nr_rx_done = 0;
+	iser_post_rx_list(conn, rx);
+}
+
+/**
+ * iser_sq_reserve - take send queue entries
+ * @conn: connection
+ * @wrs: number
+ *
+ * Context: frwd_lock held.
+ * Return: false if there are not as many: busy.
+ */
+bool iser_sq_reserve(struct iser_conn *conn, unsigned int wrs)
+{
+	/* Only completions add, and only holders of frwd_lock take away */
+	if (atomic_read(&conn->sq_avail) < (int)wrs)
+		return false;
+	atomic_sub(wrs, &conn->sq_avail);
+	return true;
+}
+
+/**
+ * iser_sq_release - the adapter is done with send queue entries
+ * @conn: connection
+ * @wrs: number
+ *
+ * Context: any.
+ */
+void iser_sq_release(struct iser_conn *conn, unsigned int wrs)
+{
+	atomic_add(wrs, &conn->sq_avail);
+}
+
+/**
+ * iser_chain - append work requests to those waiting for the doorbell
+ * @conn: connection
+ * @first: first of a list of work requests
+ * @last: its last
+ *
+ * Context: frwd_lock held.
+ */
+void iser_chain(struct iser_conn *conn, struct ib_send_wr *first,
+		struct ib_send_wr *last)
+{
+	last->next = NULL;
+	if (conn->chain)
+		conn->chain_last->next = first;
+	else
+		conn->chain = first;
+	conn->chain_last = last;
+}
+
+/**
+ * iser_chain_slot - append the Send of a slot
+ * @conn: connection
+ * @slot: slot, the headers of whose task it carries
+ * @send: the Send
+ *
+ * Context: frwd_lock held.
+ */
+void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
+		     struct ib_send_wr *send)
+{
+	slot->next_chained = conn->chained;
+	conn->chained = slot;
+	iser_chain(conn, send, send);
+}
+
+/* What was not posted completes here, as if it had been flushed */
+static void iser_flush_unposted(struct iser_conn *conn,
+				const struct ib_send_wr *wr)
+{
+	struct ib_wc wc = {
+		.status	= IB_WC_WR_FLUSH_ERR,
+		.qp	= conn->qp,
+	};
+
+	while (wr) {
+		wc.wr_cqe = wr->wr_cqe;
+		wr = wr->next;
+		wc.wr_cqe->done(conn->cq, &wc);
+	}
+}
+
+/**
+ * iser_doorbell - post what has been chained
+ * @conn: connection
+ *
+ * If the adapter refuses, the connection fails; the commands are answered by
+ * the recovery, so that the caller need not know.
+ *
+ * Only from here on a request is one that a response can answer: a target
+ * that guesses a tag must not complete a command, nor have its key killed,
+ * before the registration is posted. Hence back_lock.
+ *
+ * Context: frwd_lock held.
+ */
+void iser_doorbell(struct iser_conn *conn)
+{
+	const struct ib_send_wr *bad = NULL;
+	struct ib_send_wr *first = conn->chain;
+	struct iscsi_session *session;
+	int err;
+
+	if (!first)
+		return;
+	session = conn->iscsi->session;
+	conn->chain = NULL;
+
+	spin_lock(&session->back_lock);
+	for (; conn->chained; conn->chained = conn->chained->next_chained)
+		conn->chained->posted = true;
+	err = ib_post_send(conn->qp, first, &bad);
+	spin_unlock(&session->back_lock);
+	if (!err)
+		return;
+
+	if (iser_conn_fail(conn, err))
+		iser_err(conn, "can't post to the send queue: error %d, connection dropped\n",
+			 err);
+	iser_flush_unposted(conn, bad);
+}

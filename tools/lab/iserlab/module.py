@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Builds our modules for a kernel, and puts them into a guest.
+
+Normally: `build(kernel)` copies the sources into the cache and lets the
+kernel's build system work there, so the checkout stays clean and builds
+for several kernels do not meet. `install(guest)` puts the result where
+`make install` puts it: updates/, which wins over the kernel's own module
+of the same name.
+
+Recovery: the copy's name is a hash of the sources; a build that was
+interrupted or failed is begun again. What was not used for a week goes.
+"""
+
+import io
+import re
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import host
+from .paths import CACHE, REPO, LabError, cached, cached_in_place, digest
+
+TYPES = (".c", ".h", ".S")
+NAMES = ("Kbuild", "Makefile", "Kconfig")
+KEPT = 7    # days; each change of a source makes another build
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of ours. Paths are relative to the repository."""
+    name: str
+    top: str            # where Kbuild is told to begin
+    result: str         # the file that it makes
+    sources: tuple      # what it is built from
+
+
+IB_ISER = Module("ib_iser", ".", "drivers/infiniband/ulp/iser/ib_iser.ko",
+                 ("Kbuild", "Makefile", "drivers", "include"))
+SIMHCA = Module("simhca", "tests/simhca", "tests/simhca/simhca.ko",
+                ("tests/simhca", "include"))
+
+
+def sources(module):
+    """The files that a module is built from."""
+    for name in module.sources:
+        path = REPO / name
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.name.endswith(".mod.c"):
+                continue
+            if file.suffix in TYPES or file.name in NAMES:
+                yield file
+
+
+def build(kernel, module=IB_ISER):
+    """Build a module for a kernel; return the path of the .ko file."""
+    files = list(sources(module))
+    if not files:
+        raise LabError(f"there are no sources of {module.name} in {', '.join(module.sources)}")
+    key = digest(str(kernel.kdir), *(str(file.relative_to(REPO)) for file in files), *files)
+    path = CACHE / "modules" / f"{module.name}-{kernel.release}-{key}"
+
+    def make(base):
+        copy_sources(files, base)
+        # counts what is executed, on a kernel that can (debug)
+        kbuild(kernel, base / module.top, "GCOV_PROFILE=y",
+               what=f"building {module.name} for {kernel.release}")
+
+    return cached_in_place(path, make, KEPT) / module.result
+
+
+def copy_sources(files, base):
+    """Copy files of the repository, keeping their places."""
+    for file in files:
+        copy = base / file.relative_to(REPO)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+
+
+def kbuild(kernel, directory, *words, **kwargs):
+    """Let a kernel's build system build modules in a directory."""
+    return host.run("make", "-C", kernel.kdir, f"M={directory}", f"-j{host.cpus()}",
+                    "CONFIG_INFINIBAND_ISER=m", *words, "modules", **kwargs)
+
+
+def install(guest, *modules):
+    """Install modules in a guest (ib_iser if none is named), where they win
+    over the kernel's own.
+    """
+    made = [build(guest.kernel, module) for module in modules or (IB_ISER,)]
+    base = f"lib/modules/{guest.kernel.release}"
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, name in _installed(guest.kernel, made):
+            tar.add(path, f"{base}/{name}", filter=_as_root)
+    guest.run(["tar", "-C", "/", "-xf", "-"], input=archive.getvalue())
+
+
+def _as_root(member):
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+def _installed(kernel, modules):
+    """(file, name below lib/modules/RELEASE) of modules and new indexes.
+
+    depmod takes long in a guest; here it takes a moment.
+    """
+    key = digest(kernel.release, *modules)
+
+    def make(tmp):
+        base = tmp / "lib" / "modules" / kernel.release
+        shutil.copytree(kernel.module_dir, base, copy_function=_hardlink, symlinks=True)
+        (base / "updates").mkdir()
+        for module in modules:
+            shutil.copy(module, base / "updates")
+        for index in base.glob("modules.*"):
+            # depmod would write through the hard link; these it only reads
+            if not re.match(r"modules\.(order|builtin(\.modinfo)?)$", index.name):
+                index.unlink()
+        host.run("depmod", "-b", tmp, kernel.release)
+        shutil.rmtree(base / "kernel")
+
+    tree = cached(CACHE / "modules" / f"index-{kernel.release}-{key}", make, KEPT)
+    base = tree / "lib" / "modules" / kernel.release
+    return [(path, path.relative_to(base)) for path in sorted(base.rglob("*")) if path.is_file()]
+
+
+def _hardlink(src, dst):
+    Path(dst).hardlink_to(src)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Lets memory run out in a guest, at each place of ib_iser that needs any.
+
+Owns: failslab and fail_page_alloc of the fault injection framework, which the debug kernel
+has, see Documentation/fault-injection in the kernel's source.
+
+Normally: places() finds all calls in the module below which something is allocated, by the
+kernel's tracing; so what the RDMA core and its drivers allocate for the module counts, too.
+exhausted() lets the nth allocation below one of them fail, once.
+
+Recovery: the kernel counts for ever and does not tell, but fails at multiples only. When
+nothing failed, as there were fewer allocations, a process that nobody needs allocates until
+that happens to it; so the count is always known. The same makes the count begin above 0, as
+there is no counting to 1.
+"""
+
+import contextlib
+import re
+
+KINDS = ("fail_page_alloc", "failslab")
+SET_UP = """
+set -e
+cd /sys/kernel/debug/{kind}
+echo N >ignore-gfp-wait
+[ ! -e min-order ] || echo 0 >min-order
+[ ! -e ignore-gfp-highmem ] || echo N >ignore-gfp-highmem
+echo 1 >verbose
+echo 100 >probability
+echo {at} >interval
+echo 1 >times
+"""
+ARM = """
+set -e
+cd /sys/kernel/debug/{kind}
+echo 32 >stacktrace-depth
+echo {first} >require-start
+echo {last} >require-end
+echo {at} >interval
+echo 1 >times
+"""
+DISARM = """
+set -e
+cd /sys/kernel/debug/{kind}
+left=$(cat times)
+echo 0 >times
+echo $left
+[ $left = 1 ] || exit 0
+echo 0 >stacktrace-depth
+echo 0 >require-start
+echo 0xffffffffffffffff >require-end
+echo Y >task-filter
+echo 1 >times
+(
+    echo 1 >/proc/self/make-it-fail
+    until [ $(<times) = 0 ]; do ls -R /etc; done
+) >&- 2>&- || :
+[ $(<times) = 0 ]
+echo N >task-filter
+"""
+# What allocates, with all who called it.
+WATCH = """
+set -e
+cd /sys/kernel/tracing
+echo 100000 >buffer_size_kb
+echo 1 >options/stacktrace
+echo 1 >options/sym-offset
+for event in kmalloc kmem_cache_alloc mm_page_alloc; do echo 1 >events/kmem/$event/enable; done
+"""
+# The innermost function of the module in each stack; the kernel's inline ones do not count.
+PLACES = r"""
+set -e
+cd /sys/kernel/tracing
+echo >set_event
+awk '!/^ => / { seen = 0 } / => iser_.*\[ib_iser\]/ && !seen { print $2; seen = 1 }' trace |
+    sort -u
+echo 0 >options/stacktrace
+echo 1 >buffer_size_kb
+"""
+SYMBOLS = """awk '$4 == "[ib_iser]" { print $1, $3 }' /proc/kallsyms"""
+
+
+class Shortage:
+    """One of KINDS in one guest."""
+
+    def __init__(self, guest, kind):
+        self.guest, self.kind = guest, kind
+        self.count = 2          # the kernel's own
+        self.happened = False   # at the last time
+        self.guest.run(SET_UP.format(kind=kind, at=self.count) + DISARM.format(kind=kind),
+                       timeout=120)
+
+    @contextlib.contextmanager
+    def exhausted(self, place, nth):
+        """Let the nth allocation below that place fail, once."""
+        at = self.count + nth
+        self.guest.run(ARM.format(kind=self.kind, first=place, last=place + 1, at=at))
+        yield
+        self.happened = self.guest.run(DISARM.format(kind=self.kind),
+                                       timeout=120).stdout == "0\n"
+        self.count = at
+
+
+def places(guest, play):
+    """Where the module has something allocated while a function plays.
+
+    Returns return addresses by their names, which are as in the kernel's traces.
+    """
+    guest.run(WATCH, timeout=300)
+    play()
+    names = guest.run(PLACES, timeout=600).stdout.split()
+    start = {name: int(address, 16) for address, name in
+             map(str.split, guest.run(SYMBOLS).stdout.splitlines())}
+    return {name: start[name.split("+")[0]] + int(re.split("[+/]", name)[1], 16)
+            for name in names}
