@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The verb "random": something bad, chosen by a sequence of numbers
+ *
+ * What is chosen depends on the seed and on how often it was chosen before,
+ * and on nothing else; with the same seed and the same order of events the
+ * same things happen, on every kernel.  Points that the consumer reaches in
+ * its own context know no random fault, as their order is not the engine's.
+ *
+ * Where a PDU is about to be sent, most choices are mutations of it; where a
+ * work request is executed, it is a status; where a command has arrived, it
+ * is an odd way to treat it; at a connect, an odd answer.
+ */
+#include <scsi/scsi_proto.h>
+
+#include "simhca.h"
+
+/**
+ * sim_random - next number of the adapter's own sequence
+ * @ad: the adapter
+ *
+ * Engine context.  The same on every kernel, for the same seed.
+ *
+ * Return: the number.
+ */
+u32 sim_random(struct sim_adapter *ad)
+{
+	u64 x = ad->faults.seed;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	ad->faults.seed = x;
+	return x >> 16;
+}
+
+static u32 below(struct sim_adapter *ad, u32 n)
+{
+	return sim_random(ad) % n;
+}
+
+static enum sim_verb pick(struct sim_adapter *ad, const u8 *verbs, int n)
+{
+	return verbs[below(ad, n)];
+}
+
+/* ---- what to do at a point --------------------------------------------- */
+
+static void fuzz_wr(struct sim_adapter *ad, struct sim_act *act)
+{
+	act->verb = SIM_DO_wc;
+	act->val = 1 + below(ad, IB_WC_GENERAL_ERR);
+}
+
+static void fuzz_connect(struct sim_adapter *ad, struct sim_act *act)
+{
+	static const u8 verbs[] = {
+		SIM_DO_refuse, SIM_DO_delay, SIM_DO_close, SIM_DO_abort,
+		SIM_DO_qp_fatal, SIM_DO_drop,
+	};
+	static const int errnos[] = {
+		ECONNREFUSED, ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOMEM,
+	};
+
+	act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
+	act->err = errnos[below(ad, ARRAY_SIZE(errnos))];
+	act->us = below(ad, 200000);
+}
+
+static void fuzz_cmd(struct sim_adapter *ad, struct sim_act *act)
+{
+	static const u8 verbs[] = {
+		SIM_DO_hold, SIM_DO_delay, SIM_DO_check, SIM_DO_status,
+		SIM_DO_response, SIM_DO_early, SIM_DO_nodata, SIM_DO_partial,
+		SIM_DO_touch, SIM_DO_nopin, SIM_DO_async, SIM_DO_reject,
+		SIM_DO_close, SIM_DO_abort, SIM_DO_qp_fatal, SIM_DO_cq_error,
+	};
+
+	act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
+	act->us = below(ad, 2) ? below(ad, 20000) : 0;
+	act->val = act->verb == SIM_DO_check ? below(ad, 1 << 20) :
+					       below(ad, 256);
+	act->val2 = below(ad, 8);
+}
+
+/* One time in eight something happens to the PDU as a whole. */
+static void fuzz_rsp(struct sim_adapter *ad, struct sim_act *act)
+{
+	static const u8 verbs[] = {
+		SIM_DO_drop, SIM_DO_delay, SIM_DO_dup, SIM_DO_stale,
+		SIM_DO_inv, SIM_DO_nopin, SIM_DO_async, SIM_DO_reject,
+		SIM_DO_close, SIM_DO_abort, SIM_DO_qp_fatal,
+	};
+
+	if (below(ad, 8))
+		return;
+	act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
+	act->us = below(ad, 2) ? below(ad, 20000) : 0;
+	act->val = sim_random(ad);
+	act->mode = below(ad, SIM_INV_SILENT + 1);
+}
+
+/**
+ * sim_fuzz_act - choose what to do at a point
+ * @ad: the adapter
+ * @points: what the event is
+ * @act: what to do; "random" remains where a PDU is to be mutated
+ *
+ * Engine context.
+ */
+void sim_fuzz_act(struct sim_adapter *ad, u64 points, struct sim_act *act)
+{
+	sim_count(ad, fuzzed);
+	if (points & (SIM_AT(wr) | SIM_AT(recv)))
+		fuzz_wr(ad, act);
+	else if (points & SIM_AT(connect))
+		fuzz_connect(ad, act);
+	else if (points & SIM_AT(rsp))
+		fuzz_rsp(ad, act);
+	else
+		fuzz_cmd(ad, act);
+}
+
+/* ---- mutations of a PDU ------------------------------------------------ */
+
+static void flip_bits(struct sim_adapter *ad, struct sim_pdu *pdu)
+{
+	u32 n = 1 + below(ad, 4);
+
+	while (n-- && pdu->len)
+		pdu->buf[below(ad, pdu->len)] ^= 1 << below(ad, 8);
+}
+
+/* Bytes that often matter at boundaries, in the header more than in data. */
+static void odd_word(struct sim_adapter *ad, struct sim_pdu *pdu)
+{
+	static const u32 words[] = {
+		0, 1, 0x7f, 0x80, 0xff, 0x7fffffff, 0x80000000, 0xfffffffe,
+		0xffffffff,
+	};
+	u32 room = min_t(u32, pdu->len, 80);
+
+	if (room >= 4)
+		put_unaligned_be32(words[below(ad, ARRAY_SIZE(words))],
+				   pdu->buf + below(ad, room - 3));
+}
+
+/**
+ * sim_fuzz_pdu - change a PDU in some bad way
+ * @ad: the adapter
+ * @pdu: the PDU, complete
+ *
+ * Engine context.
+ */
+void sim_fuzz_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
+{
+	struct iscsi_hdr *hdr = sim_pdu_bhs(pdu);
+
+	sim_count(ad, pdus_fuzzed);
+	switch (below(ad, 10)) {
+	case 0:
+		pdu->len = below(ad, pdu->len + 1);
+		return;
+	case 1:
+		hdr->itt = (__force itt_t)sim_random(ad);
+		return;
+	case 2:
+		hdr->opcode = 0x20 + below(ad, 0x20);
+		return;
+	case 3:
+		hton24(hdr->dlength, sim_random(ad) >> (8 + below(ad, 24)));
+		return;
+	case 4:
+		pdu->lie = true;
+		pdu->invalidate = true;
+		pdu->inv_key = sim_random(ad);
+		return;
+	case 5:
+	case 6:
+		odd_word(ad, pdu);
+		return;
+	default:
+		flip_bits(ad, pdu);
+	}
+}
