@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Send queue accounting: entries are reserved before a command is chained and
+ * come back with completions and responses; how often one is signalled; what
+ * happens when the adapter takes fewer than it promised, or refuses.
+ *
+ * The books must balance at any time: what is free, what waits for a signalled
+ * completion, and what is reserved for what is in flight is the whole queue.
+ */
+#include "rig.h"
+
+static int avail(struct rig *rig)
+{
+	return atomic_read(&rig->conn->sq_avail);
+}
+
+static void reserve_and_release(struct kunit *test)
+{
+	struct iser_conn *conn = kunit_kzalloc(test, sizeof(*conn), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, conn);
+	atomic_set(&conn->sq_avail, 5);
+	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 3));
+	KUNIT_EXPECT_FALSE(test, iser_sq_reserve(conn, 3));
+	KUNIT_EXPECT_EQ(test, 2, atomic_read(&conn->sq_avail));
+	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 2));
+	KUNIT_EXPECT_FALSE(test, iser_sq_reserve(conn, 1));
+	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 0));
+	iser_sq_release(conn, 1);
+	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 1));
+	KUNIT_EXPECT_EQ(test, 0, atomic_read(&conn->sq_avail));
+}
+
+struct account_case {
+	const char *name;
+	enum dma_data_direction dir;
+	unsigned int len;
+	bool unsolicited;
+	unsigned int reserved;
+	/* freed by a response that invalidates, and by completions */
+	unsigned int by_response;
+	unsigned int by_sends;
+};
+
+static const struct account_case account_cases[] = {
+	{ "no data", DMA_NONE, 0, false, 1, 0, 0 },
+	{ "read", DMA_FROM_DEVICE, 4096, false, 3, 1, 0 },
+	{ "write, immediate", DMA_TO_DEVICE, 4096, false, 1, 0, 1 },
+	{ "write, and solicited", DMA_TO_DEVICE, 65536, false, 3, 1, 2 },
+	{ "write, unsolicited", DMA_TO_DEVICE, 65536, true, 8, 0, 8 },
+	{ "write, unsolicited, and solicited", DMA_TO_DEVICE, 131072, true, 10,
+	  1, 9 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(account, account_cases, name);
+
+/* The target invalidates: the entry for doing it ourselves is not needed */
+static void account_remote(struct kunit *test)
+{
+	const struct account_case *c = test->param_value;
+	struct rig *rig = rig_make(test, .unsolicited = c->unsolicited);
+	int all = avail(rig);
+	struct scsi_cmnd *sc;
+
+	sc = rig_send(rig, c->dir, c->len);
+	KUNIT_EXPECT_EQ(test, all - c->reserved, avail(rig));
+	rig_answer(rig, sc, c->by_response ? &rig->fake->sends[0].key : NULL);
+	KUNIT_EXPECT_EQ(test, all - c->reserved + c->by_response, avail(rig));
+	fake_complete_sends(rig->fake);
+	KUNIT_EXPECT_EQ(test, all - c->reserved + c->by_response + c->by_sends,
+			avail(rig));
+	KUNIT_EXPECT_EQ(test, all, avail(rig) + rig->conn->unsignalled);
+	KUNIT_EXPECT_TRUE(test, finished(sc));
+}
+
+static void account_local(struct kunit *test)
+{
+	const struct account_case *c = test->param_value;
+	struct rig *rig = rig_make(test, .unsolicited = c->unsolicited);
+	struct fake_adapter *fake = rig->fake;
+	int all = avail(rig);
+	struct scsi_cmnd *sc;
+
+	sc = rig_send(rig, c->dir, c->len);
+	fake_complete_sends(fake);
+	rig_answer(rig, sc, NULL);
+	KUNIT_EXPECT_EQ(test, all - c->reserved + c->by_sends, avail(rig));
+	if (c->by_response)
+		fake_complete(fake, fake->nr_sends - 1, IB_WC_SUCCESS);
+	KUNIT_EXPECT_EQ(test, all - c->reserved + c->by_sends + c->by_response,
+			avail(rig));
+	KUNIT_EXPECT_EQ(test, all, avail(rig) + rig->conn->unsignalled);
+	KUNIT_EXPECT_TRUE(test, finished(sc));
+}
+
+static const unsigned int depths[] = { 68, 72, 80, 100, 128, 256, 512, 8192 };
+
+static void depth_desc(const unsigned int *depth, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u work requests", *depth);
+}
+
+KUNIT_ARRAY_PARAM(depth, depths, depth_desc);
+
+static void expect_cadence(struct kunit *test, struct rig *rig)
+{
+	unsigned int i, unsignalled = 0;
+
+	for (i = 0; i < rig->fake->nr_sends; i++) {
+		unsignalled++;
+		if (signalled(&rig->fake->sends[i]))
+			unsignalled = 0;
+		/* The command that reaches the mark may bring two */
+		KUNIT_ASSERT_LE(test, unsignalled, rig->conn->signal_every);
+	}
+}
+
+/* One command at a time for ever, with and without remote invalidation */
+static void never_runs_dry(struct kunit *test)
+{
+	unsigned int wrs = *(const unsigned int *)test->param_value;
+	struct rig *rig = rig_make(test, .tasks = 16, .wrs = wrs);
+	struct fake_adapter *fake = rig->fake;
+	int all = avail(rig), i;
+
+	KUNIT_EXPECT_GT(test, rig->conn->signal_every, 0);
+	KUNIT_EXPECT_LE(test, rig->conn->signal_every, ISER_SIGNAL_EVERY);
+	KUNIT_EXPECT_EQ(test, all, rig->conn->sq_size);
+	for (i = 0; i < 100; i++) {
+		unsigned int first = fake->nr_sends;
+		struct scsi_cmnd *sc = rig_pages(rig, DMA_FROM_DEVICE, 4096);
+
+		KUNIT_ASSERT_EQ_MSG(test, 0, rig_queue(rig, sc), "command %d",
+				    i);
+		rig_answer(rig, sc, i & 1 ? &fake->sends[first].key : NULL);
+		if (!(i & 1))
+			fake_complete(fake, fake->nr_sends - 1, IB_WC_SUCCESS);
+		fake_complete_sends(fake);
+		KUNIT_ASSERT_TRUE(test, finished(sc));
+		KUNIT_ASSERT_EQ(test, all,
+				avail(rig) + rig->conn->unsignalled);
+	}
+	expect_cadence(test, rig);
+}
+
+/* As many commands as the session has tasks for, and again */
+static void all_tasks_at_once(struct kunit *test)
+{
+	unsigned int wrs = *(const unsigned int *)test->param_value;
+	struct rig *rig = rig_make(test, .tasks = 16, .wrs = wrs);
+	struct fake_adapter *fake = rig->fake;
+	struct scsi_cmnd *sc[16];
+	int all = avail(rig), round, i, n;
+
+	iser_mr_grow(rig->conn, 16);
+	for (round = 0; round < 8; round++) {
+		for (n = 0; n < 16; n++) {
+			sc[n] = rig_pages(rig, DMA_FROM_DEVICE, 4096);
+			if (rig_queue(rig, sc[n]))
+				break;
+		}
+		KUNIT_ASSERT_GT(test, n, 0);
+		KUNIT_EXPECT_GE(test, avail(rig), 0);
+		for (i = 0; i < n; i++) {
+			rig_answer(rig, sc[i], NULL);
+			fake_complete(fake, fake->nr_sends - 1, IB_WC_SUCCESS);
+		}
+		fake_complete_sends(fake);
+		KUNIT_ASSERT_EQ(test, all,
+				avail(rig) + rig->conn->unsignalled);
+	}
+}
+
+/* No entry: the command is put off, with nothing left of the attempt */
+static void full_is_busy(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .unsolicited = true);
+	struct scsi_cmnd *sc = rig_pages(rig, DMA_TO_DEVICE, 131072);
+	struct fake_adapter *fake = rig->fake;
+	int all = avail(rig);
+
+	atomic_set(&rig->conn->sq_avail, 9);
+	KUNIT_EXPECT_EQ(test, SCSI_MLQUEUE_TARGET_BUSY, rig_queue(rig, sc));
+	KUNIT_EXPECT_EQ(test, 9, avail(rig));
+	KUNIT_EXPECT_EQ(test, 1, rig->conn->stats.tx_busy);
+	KUNIT_EXPECT_EQ(test, 0, fake->nr_sends);
+	KUNIT_EXPECT_EQ(test, 0, fake->mapped);
+	KUNIT_EXPECT_EQ(test, ISER_DATAOUT_MAX, rig->conn->nr_dataout_free);
+	KUNIT_EXPECT_TRUE(test, finished(sc));
+
+	atomic_set(&rig->conn->sq_avail, 10);
+	KUNIT_EXPECT_EQ(test, 0, rig_queue(rig, sc));
+	KUNIT_EXPECT_EQ(test, 0, avail(rig));
+	KUNIT_EXPECT_EQ(test, 9, fake->nr_sends);
+	/* CmdSN goes on where the first attempt would have */
+	KUNIT_EXPECT_EQ(test, rig->session->cmdsn - 1,
+			be32_to_cpu(sent_req(&fake->sends[1])->cmdsn));
+	iser_sq_release(rig->conn, all - 10);
+}
+
+static void full_for_a_control_pdu(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	int all = avail(rig);
+
+	atomic_set(&rig->conn->sq_avail, 0);
+	KUNIT_EXPECT_NE(test, 0,
+			rig_send_pdu(rig, ISCSI_OP_NOOP_OUT |
+				     ISCSI_OP_IMMEDIATE, 0, 0, NULL, 0));
+	KUNIT_EXPECT_EQ(test, 1, rig->conn->stats.tx_busy);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->nr_sends);
+	atomic_set(&rig->conn->sq_avail, all);
+}
+
+/* Data-Outs in flight are a limit of their own: then less goes unsolicited */
+static void dataouts_run_out(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .unsolicited = true);
+	struct fake_adapter *fake = rig->fake;
+	unsigned int i, before;
+
+	/* 7 of 64 for each: the tenth finds one */
+	for (i = 0; i < 9; i++)
+		rig_send(rig, DMA_TO_DEVICE, 65536);
+	KUNIT_EXPECT_EQ(test, 1, rig->conn->nr_dataout_free);
+	before = fake->nr_sends;
+	rig_send(rig, DMA_TO_DEVICE, 65536);
+	KUNIT_ASSERT_EQ(test, before + 2, fake->nr_sends);
+	KUNIT_EXPECT_EQ(test, IB_WR_REG_MR, fake->sends[before].wr.opcode);
+	KUNIT_EXPECT_EQ(test, 65536 - 8192, fake->sends[before].length);
+	KUNIT_EXPECT_TRUE(test, sent_req(&fake->sends[before + 1])->flags &
+			  ISCSI_FLAG_CMD_FINAL);
+	KUNIT_EXPECT_EQ(test, 1, rig->conn->nr_dataout_free);
+
+	fake_complete_sends(fake);
+	KUNIT_EXPECT_EQ(test, ISER_DATAOUT_MAX, rig->conn->nr_dataout_free);
+}
+
+static const unsigned int refused_at[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8 };
+
+static void refused_desc(const unsigned int *at, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u are taken", *at);
+}
+
+KUNIT_ARRAY_PARAM(refused, refused_at, refused_desc);
+
+/* The adapter takes some of a chain: registration, command, 7 Data-Outs */
+static void post_is_refused(struct kunit *test)
+{
+	unsigned int taken = *(const unsigned int *)test->param_value;
+	struct rig *rig = rig_make(test, .unsolicited = true);
+	struct scsi_cmnd *sc = rig_pages(rig, DMA_TO_DEVICE, 131072);
+	struct fake_adapter *fake = rig->fake;
+	struct iscsi_task *task;
+
+	fake->send_fails_at = taken;
+	/* The command is taken all the same, and answered by the recovery */
+	KUNIT_ASSERT_EQ(test, 0, rig_queue(rig, sc));
+	task = rig_task(sc);
+	KUNIT_ASSERT_NOT_NULL(test, task);
+	KUNIT_EXPECT_EQ(test, taken, fake->nr_sends);
+	KUNIT_EXPECT_FALSE(test, iser_conn_is_up(rig->conn));
+
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, ISER_CLOSED, rig->conn->state);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, rig->conn->error);
+	/* Only libiscsi's own reference is left, and no mapping */
+	KUNIT_EXPECT_EQ(test, 1, refcount_read(&task->refcount));
+	KUNIT_EXPECT_EQ(test, 0, fake->mapped);
+	KUNIT_EXPECT_EQ(test, ISER_DATAOUT_MAX, rig->conn->nr_dataout_free);
+}
+
+/* Nothing of a batch that was refused is left either */
+static void batch_is_refused(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct scsi_cmnd *sc[6];
+	int i;
+
+	rig->fake->send_fails_at = 3;
+	for (i = 0; i < 6; i++) {
+		sc[i] = rig_pages(rig, i & 1 ? DMA_TO_DEVICE : DMA_FROM_DEVICE,
+				  4096);
+		sc[i]->flags = i == 5 ? SCMD_LAST : 0;
+		KUNIT_ASSERT_EQ(test, 0, rig_queue(rig, sc[i]));
+	}
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, ISER_CLOSED, rig->conn->state);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->mapped);
+	for (i = 0; i < 6; i++) {
+		KUNIT_ASSERT_NOT_NULL(test, rig_task(sc[i]));
+		KUNIT_EXPECT_EQ(test, 1,
+				refcount_read(&rig_task(sc[i])->refcount));
+	}
+}
+
+/* What is chained when the connection goes down is not left hanging */
+static void chained_at_the_end(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct scsi_cmnd *sc = rig_pages(rig, DMA_TO_DEVICE, 4096);
+
+	sc->flags = 0;
+	KUNIT_ASSERT_EQ(test, 0, rig_queue(rig, sc));
+	KUNIT_EXPECT_EQ(test, 2, refcount_read(&rig_task(sc)->refcount));
+	iser_conn_fail(rig->conn, -EIO);
+	rig_settle();
+	KUNIT_ASSERT_NOT_NULL(test, rig_task(sc));
+	KUNIT_EXPECT_EQ(test, 1, refcount_read(&rig_task(sc)->refcount));
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->mapped);
+}
+
+static void nothing_is_sent_when_down(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct scsi_cmnd *sc = rig_pages(rig, DMA_FROM_DEVICE, 4096);
+
+	mutex_lock(&rig->conn->mutex);
+	iser_conn_fail(rig->conn, 0);
+	KUNIT_EXPECT_NE(test, 0, rig_queue(rig, sc));
+	KUNIT_EXPECT_TRUE(test, finished(sc));
+	mutex_unlock(&rig->conn->mutex);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->mapped);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->nr_sends);
+}
+
+static const struct {
+	const char *name;
+	enum ib_wc_status status;
+	int error;
+} bad_ends[] = {
+	{ "local error", IB_WC_LOC_PROT_ERR, -EIO },
+	{ "retries exceeded", IB_WC_RETRY_EXC_ERR, -EIO },
+	{ "no receive", IB_WC_RNR_RETRY_EXC_ERR, -EIO },
+	/* Nothing failed before: then the other side has hung up */
+	{ "flushed", IB_WC_WR_FLUSH_ERR, -ECONNRESET },
+};
+
+KUNIT_ARRAY_PARAM_DESC(bad_end, bad_ends, name);
+
+/* Signalled or not: an error is completed, and ends the connection */
+static void send_fails(struct kunit *test)
+{
+	const typeof(bad_ends[0]) *c = test->param_value;
+	static const unsigned int wrs[] = { 0, 1, 3, 4 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(wrs); i++) {
+		struct rig *rig = rig_make(test, .unsolicited = true);
+		struct fake_adapter *fake = rig->fake;
+		int before;
+
+		rig_send(rig, DMA_FROM_DEVICE, 4096);
+		rig_send(rig, DMA_TO_DEVICE, 32768);
+		KUNIT_ASSERT_EQ(test, 6, fake->nr_sends);
+		before = avail(rig);
+		fake_complete(fake, wrs[i], c->status);
+		KUNIT_EXPECT_EQ(test, c->error, rig->conn->error);
+		KUNIT_EXPECT_EQ(test, before, avail(rig));
+		rig_settle();
+		KUNIT_EXPECT_EQ(test, ISER_CLOSED, rig->conn->state);
+		KUNIT_EXPECT_EQ(test, 0, fake->mapped);
+		rig_exit(test);
+	}
+}
+
+/* An adapter that promises more than it has memory for */
+static void queues_are_halved(struct kunit *test)
+{
+	struct fake_adapter *fake = rig_adapter();
+	struct iser_limits lim;
+	struct rig *rig = rig_make(test, .stop_at = RIG_RESOLVING, .wrs = 8192);
+	int err;
+
+	fake->qp_wr_room = 500;
+	mutex_lock(&rig->conn->mutex);
+	err = iser_verbs_create(rig->conn);
+	mutex_unlock(&rig->conn->mutex);
+	KUNIT_ASSERT_EQ(test, 0, err);
+	lim = rig->conn->limits;
+	KUNIT_EXPECT_EQ(test, 128, lim.cmds);
+	KUNIT_EXPECT_EQ(test, lim.sq, fake->cap.max_send_wr);
+	KUNIT_EXPECT_EQ(test, lim.rq, fake->cap.max_recv_wr);
+	KUNIT_EXPECT_LE(test, lim.sq + lim.rq, 500);
+	KUNIT_EXPECT_EQ(test, lim.sq - ISER_SQ_SPARE, rig->conn->sq_size);
+	KUNIT_EXPECT_EQ(test, 1 + lim.data_sge, fake->cap.max_send_sge);
+}
+
+static void queues_are_refused(struct kunit *test)
+{
+	struct fake_adapter *fake = rig_adapter();
+	struct rig *rig = rig_make(test, .stop_at = RIG_RESOLVING);
+	int err;
+
+	fake->qp_wr_room = 50;
+	mutex_lock(&rig->conn->mutex);
+	err = iser_verbs_create(rig->conn);
+	mutex_unlock(&rig->conn->mutex);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, err);
+	KUNIT_EXPECT_EQ(test, 0, fake->pds);
+	KUNIT_EXPECT_NULL(test, rig->conn->pd);
+	KUNIT_EXPECT_NULL(test, rig->conn->cq);
+	KUNIT_EXPECT_NULL(test, rig->conn->qp);
+}
+
+static struct kunit_case queue_cases[] = {
+	KUNIT_CASE(reserve_and_release),
+	KUNIT_CASE_PARAM(account_remote, account_gen_params),
+	KUNIT_CASE_PARAM(account_local, account_gen_params),
+	KUNIT_CASE_PARAM(never_runs_dry, depth_gen_params),
+	KUNIT_CASE_PARAM(all_tasks_at_once, depth_gen_params),
+	KUNIT_CASE(full_is_busy),
+	KUNIT_CASE(full_for_a_control_pdu),
+	KUNIT_CASE(dataouts_run_out),
+	KUNIT_CASE_PARAM(post_is_refused, refused_gen_params),
+	KUNIT_CASE(batch_is_refused),
+	KUNIT_CASE(chained_at_the_end),
+	KUNIT_CASE(nothing_is_sent_when_down),
+	KUNIT_CASE_PARAM(send_fails, bad_end_gen_params),
+	KUNIT_CASE(queues_are_halved),
+	KUNIT_CASE(queues_are_refused),
+	{}
+};
+
+static struct kunit_suite queue_suite = {
+	.name = "iser_queue",
+	.suite_init = rig_suite_init,
+	.suite_exit = rig_suite_exit,
+	.exit = rig_exit,
+	.test_cases = queue_cases,
+};
+
+kunit_test_suite(queue_suite);

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Task tags: a new generation for each use of a task, one tag for all of a
+ * login; and the buffer that libiscsi is told to build a PDU in.
+ */
+#include "rig.h"
+
+/* libiscsi takes a task for a command, and gives it back */
+static u32 next_tag(struct rig *rig)
+{
+	struct scsi_cmnd *sc = rig_send(rig, DMA_NONE, 0);
+	u32 tag = (__force u32)rig_task(sc)->hdr->itt;
+
+	KUNIT_ASSERT_EQ(rig->test, iser_itt_index(tag),
+			(u32)rig_task(sc)->itt);
+	rig_answer(rig, sc, NULL);
+	KUNIT_ASSERT_TRUE(rig->test, iser_conn_is_up(rig->conn));
+	return tag;
+}
+
+static void tag_is_never_the_last_one(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	u32 *last = kunit_kcalloc(test, 32, sizeof(*last), GFP_KERNEL);
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, last);
+	for (i = 0; i < 100; i++) {
+		u32 tag = next_tag(rig);
+		u32 *before = &last[iser_itt_index(tag)];
+
+		KUNIT_ASSERT_LT(test, iser_itt_index(tag), 32);
+		KUNIT_EXPECT_NE(test, *before, tag);
+		*before = tag;
+		fake_complete_sends(rig->fake);
+	}
+}
+
+static int alloc_pdu(struct rig *rig, struct iscsi_task *task, u8 opcode)
+{
+	int err;
+
+	task->conn = rig->iscsi;
+	spin_lock_bh(&rig->session->frwd_lock);
+	err = iser_alloc_pdu(task, opcode);
+	spin_unlock_bh(&rig->session->frwd_lock);
+	return err;
+}
+
+/* Fifteen bits: as many responses must come too late to be taken for one */
+static void generation_comes_round(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct iscsi_task *task = rig->session->cmds[7];
+	unsigned int n = 0;
+	itt_t first;
+
+	KUNIT_ASSERT_EQ(test, 0, alloc_pdu(rig, task, ISCSI_OP_SCSI_CMD));
+	first = task->hdr->itt;
+	do {
+		alloc_pdu(rig, task, ISCSI_OP_SCSI_CMD);
+		n++;
+	} while (task->hdr->itt != first && n < 100000);
+	KUNIT_EXPECT_EQ(test, 1u << ISER_ITT_GEN_BITS, n);
+}
+
+/* RFC 7143, section 11.12.3 */
+static void login_keeps_its_tag(struct kunit *test)
+{
+	static const u8 opcodes[] = { ISCSI_OP_LOGIN, ISCSI_OP_TEXT };
+	struct rig *rig = rig_make(test, .stop_at = RIG_BOUND);
+	struct iscsi_task *task = rig->iscsi->login_task;
+	unsigned int i;
+	itt_t tag;
+
+	for (i = 0; i < ARRAY_SIZE(opcodes); i++) {
+		u8 opcode = opcodes[i] | ISCSI_OP_IMMEDIATE;
+
+		KUNIT_ASSERT_EQ(test, 0, alloc_pdu(rig, task, opcode));
+		tag = task->hdr->itt;
+		KUNIT_ASSERT_EQ(test, 0, alloc_pdu(rig, task, opcode));
+		KUNIT_EXPECT_EQ(test, (__force u32)tag,
+				(__force u32)task->hdr->itt);
+	}
+}
+
+static void age_is_the_sessions(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct iscsi_task *task = rig->session->cmds[3];
+	int age, index, last = -1;
+
+	for (age = 0; age < 16; age++) {
+		int parsed = -1;
+
+		rig->session->age = age;
+		alloc_pdu(rig, task, ISCSI_OP_SCSI_CMD);
+		iser_parse_pdu_itt(rig->iscsi, task->hdr->itt, &index, &parsed);
+		KUNIT_EXPECT_EQ(test, 3, index);
+		KUNIT_EXPECT_EQ(test, age, parsed);
+		KUNIT_EXPECT_NE(test, last, parsed);
+		last = parsed;
+	}
+	rig->session->age = 0;
+	/* libiscsi does not always want to know the age */
+	iser_parse_pdu_itt(rig->iscsi, task->hdr->itt, &index, NULL);
+	KUNIT_EXPECT_EQ(test, 3, index);
+}
+
+/* The buffer is the slot's, clean, and libiscsi is told how large it is */
+static void pdu_is_built_in_its_slot(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct iscsi_task *task = rig->session->cmds[9];
+	struct iser_slot *slot = &rig->conn->slots[9];
+	struct iser_ctrl clean;
+
+	memset(slot->ctrl, 0xee, ISER_TX_LEN);
+	KUNIT_ASSERT_EQ(test, 0, alloc_pdu(rig, task, ISCSI_OP_SCSI_CMD));
+	iser_ctrl_init(&clean);
+	KUNIT_EXPECT_MEMEQ(test, slot->ctrl, &clean, sizeof(clean));
+	KUNIT_EXPECT_PTR_EQ(test, (void *)slot->ctrl + sizeof(clean),
+			    (void *)task->hdr);
+	KUNIT_EXPECT_EQ(test, ISER_TX_LEN, sizeof(clean) + task->hdr_max);
+	KUNIT_EXPECT_EQ(test, slot->sge[0].addr,
+			(u64)(uintptr_t)slot->ctrl);
+}
+
+/* The slots of two tasks must not share a byte */
+static void slots_are_apart(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .tasks = 128);
+	unsigned int i, j;
+
+	for (i = 0; i < rig->conn->nr_slots; i++) {
+		for (j = 0; j < i; j++) {
+			u64 a = rig->conn->slots[i].sge[0].addr;
+			u64 b = rig->conn->slots[j].sge[0].addr;
+
+			if (abs_diff(a, b) < ISER_TX_LEN)
+				KUNIT_FAIL(test, "slots %u and %u", i, j);
+		}
+	}
+}
+
+static void no_pdu_without_a_connection(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct iscsi_task *task = rig->session->cmds[1];
+
+	iser_conn_fail(rig->conn, -EIO);
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, -ENOMEM, alloc_pdu(rig, task, ISCSI_OP_SCSI_CMD));
+	rig_disconnect(rig);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, alloc_pdu(rig, task, ISCSI_OP_SCSI_CMD));
+}
+
+static struct kunit_case tags_cases[] = {
+	KUNIT_CASE(tag_is_never_the_last_one),
+	KUNIT_CASE(generation_comes_round),
+	KUNIT_CASE(login_keeps_its_tag),
+	KUNIT_CASE(age_is_the_sessions),
+	KUNIT_CASE(pdu_is_built_in_its_slot),
+	KUNIT_CASE(slots_are_apart),
+	KUNIT_CASE(no_pdu_without_a_connection),
+	{}
+};
+
+static struct kunit_suite tags_suite = {
+	.name = "iser_tags",
+	.suite_init = rig_suite_init,
+	.suite_exit = rig_suite_exit,
+	.exit = rig_exit,
+	.test_cases = tags_cases,
+};
+
+kunit_test_suite(tags_suite);
