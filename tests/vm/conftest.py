@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How the tests in this directory run: on which kernels, over which module, in which guests.
+
+Normally: each test runs on each kernel. It asks for `lun` (a LUN that is logged in), for
+`host` (one guest with nothing on it), for `pair` (two guests) or for `sim` (a guest with a
+simulated adapter), and gets it from the rig of that kernel, see rig.py.
+
+What a file may say about its tests: KERNELS they run on by default, if not on the stock ones;
+those they are CAPABLE of, if not all; SAMPLE, if by default only every so many of them runs.
+
+Recovery: a test fails if a kernel reported a bug while it ran, whatever else it found. A
+failed test shows the end of its guests' logs, and leaves them in results/ whole.
+"""
+
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "lab"))
+
+# pylint: disable=wrong-import-position
+from iserlab import coverage, kernels  # noqa: E402
+from rig import RESULTS, Rig  # noqa: E402
+
+STOCK_KERNELS = ("6.1", "6.12")
+ALL_KERNELS = (*STOCK_KERNELS, "debug", "mainline")
+
+
+def pytest_addoption(parser):
+    """What can be chosen."""
+    group = parser.getgroup("ib_iser")
+    group.addoption("--kernel", action="append", metavar="NAME",
+                    help="run all tests on this kernel only (may be repeated)")
+    group.addoption("--module", choices=("ours", "stock"), default="ours",
+                    help="stock: the kernel's own ib_iser, to compare with")
+    group.addoption("--all", action="store_true",
+                    help="run all tests on all kernels")
+    group.addoption("--seed", type=int, default=1, help="of test_fuzz; 0 for any")
+    group.addoption("--seconds", type=int, default=30, help="that test_fuzz lasts at least")
+    group.addoption("--count", type=int, default=0, help="mutated PDUs that it lasts at least")
+    group.addoption("--coverage", metavar="DIRECTORY", type=Path,
+                    help="keep there what the module executed (kernel debug); see make coverage")
+
+
+def everything(config):
+    """Whether all tests are wanted: of all kernels, or of those that were named."""
+    return config.getoption("all") or config.getoption("kernel")
+
+
+def pytest_generate_tests(metafunc):
+    """Each test on each kernel."""
+    option = metafunc.config.getoption
+    names = option("kernel") or (ALL_KERNELS if option("all") else
+                                 getattr(metafunc.module, "KERNELS", STOCK_KERNELS))
+    marks = {name: pytest.mark.xdist_group(group(metafunc, name)) for name in names}
+    metafunc.parametrize("rig", [pytest.param(name, marks=mark) for name, mark in marks.items()],
+                         indirect=True, scope="session")
+
+
+def group(metafunc, kernel):
+    """Tests of this name share guests, and run one after the other.
+
+    Those in a file; by default all on the debug kernel, which needs much of a processor.
+    """
+    shared = kernel == "debug" and not everything(metafunc.config)
+    return kernel if shared else f"{kernel} {metafunc.module.__name__}"
+
+
+def chosen(items, sampled):
+    """Those tests that are to be run, the last ones first."""
+    seen = Counter()
+    for item in reversed(items):
+        if item.callspec.params["rig"] in getattr(item.module, "CAPABLE", ALL_KERNELS):
+            if not sampled or seen[item.module] % getattr(item.module, "SAMPLE", 1) == 0:
+                yield item
+            seen[item.module] += 1
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is not wanted; begin with what takes longest, that on the debug kernel."""
+    wanted = list(chosen(items, not everything(config)))[::-1]
+    config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
+    items[:] = sorted(wanted, key=lambda item: item.callspec.params["rig"] != "debug")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what tests had to tell, although they passed."""
+    told = [text for reports in terminalreporter.stats.values() for report in reports
+            for name, text in getattr(report, "user_properties", ())
+            if name == "told" and report.when == "call"]
+    if told:
+        terminalreporter.section("told")
+    for text in told:
+        terminalreporter.line(text)
+
+
+def pytest_configure(config):
+    """Begin with no results."""
+    config.addinivalue_line("markers", "xdist_group(name): tests that share a process")
+    if config.getoption("coverage"):
+        coverage.collect(config.getoption("coverage"))
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(RESULTS, ignore_errors=True)
+
+
+def pytest_report_header(config):
+    """Name the module, so that a comparison is not taken for a result."""
+    ours = config.getoption("module") == "ours"
+    return f"module under test: {'ours' if ours else 'the KERNEL S OWN ib_iser (comparison)'}"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows and keeps its guests' logs, and leaves no mess to the next one."""
+    del call
+    report = (yield).get_result()
+    rig = getattr(item, "funcargs", {}).get("rig")
+    if report.failed and rig:
+        report.sections.append(("kernel log", rig.keep(f"{item.nodeid}-{report.when}")))
+        rig.recover()
+
+
+@pytest.fixture(scope="session", name="rig")
+def fixture_rig(request):
+    """The guests of one kernel."""
+    rig = Rig(kernels.get(request.param), request.config.getoption("module") == "stock")
+    yield rig
+    rig.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_kernel_reports(rig):
+    """Whatever a test is about: no kernel may report a bug meanwhile."""
+    rig.begin()
+    yield
+    reports = rig.reports()
+    assert not reports, "a kernel reported:\n" + "\n".join(reports)
+
+
+@pytest.fixture
+def sampled(request):
+    """Whether some of what a test could do is enough."""
+    return not everything(request.config)
+
+
+@pytest.fixture
+def tell(record_property):
+    """Say something that is worth reading even if the test passes."""
+    return lambda text: record_property("told", text)
+
+
+def lent(topology):
+    """Give guests away with nothing on them, and clear up behind."""
+    topology.clear()
+    topology.clean = False
+    yield topology
+    topology.clear()
+
+
+@pytest.fixture
+def host(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
+    """One guest that is target and initiator, with nothing on it."""
+    yield from lent(rig.host())
+
+
+@pytest.fixture
+def lun(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
+    """A LUN that is logged in over iSER with default settings."""
+    return rig.host().standing_lun()
+
+
+@pytest.fixture
+def pair(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
+    """Two guests with a cable between them."""
+    yield from lent(rig.pair())
+
+
+@pytest.fixture
+def sim(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
+    """A guest with a simulated adapter that behaves, and nobody logged in."""
+    yield from lent(rig.sim())
+
+
+@pytest.fixture
+def simlun(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
+    """The same with a session that other such tests used before: sim.standing."""
+    made = rig.sim()
+    made.standing_session()
+    yield made
+    made.hca.calm()

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests stand on: guests that are booted once and shared by many tests.
+
+Owns: Host, a guest that is target and initiator at once (the quickest topology), Pair,
+two guests with a cable between them, Sim, one with a simulated adapter, and Rig, which
+keeps one of each per kernel and process (pytest-xdist's; the tests of one file on one
+kernel are run by the same).
+
+Normally: a guest boots when the first test wants it. The standing LUN, logged in with
+default settings, is shared by all tests that do not ask for anything else. A test that
+does gets a host with nothing on it and may leave it as it likes: it is cleared after.
+
+Recovery: a test that fails has its guests cleared, and a guest that cannot be cleared, or
+does not answer, is switched off; the next test boots another one. So one wedged guest
+costs one test. Logs of all guests since their boot stay in the results directory.
+"""
+
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from iserlab import fabric, module, simhca
+from iserlab.guest import Guest
+from iserlab.initiator import Initiator, Session, source_version
+from iserlab.link import Link
+from iserlab.paths import REPO, LabError
+from iserlab.target import Disk, Lio, Portal, Target
+from iserlab.tgt import Tgt
+
+RESULTS = Path(os.environ.get("RESULTS", REPO / "results"))
+SHOWN = 60
+IQN = "iqn.2026-01.lab.iser:target"
+PROVISIONED = (("emulate_tpu", 1), ("emulate_tpws", 1))
+TCP_PORT = 3262
+
+BOOT = 400      # seconds; a kernel with all checks takes its time
+# Recovery need not be gentle to the target.
+HASTE = {"node__session__iscsi__DefaultTime2Wait": 0,
+         "node__conn[0]__timeo__login_timeout": 4}
+
+# Tests that expect a refusal should not wait for its repetition.
+PATIENCE = {
+    "discovery__sendtargets__reopen_max": 1,
+    "node__session__initial_login_retry_max": 1,
+    "node__conn[0]__timeo__login_timeout": 8,
+}
+
+
+@dataclass
+class Lun:
+    """A LUN as both sides see it: device at the initiator, store at the target."""
+    host: object
+    session: Session
+    device: str
+    store: str
+
+    def run(self, command, **kwargs):
+        """Run a command that has DEVICE and STORE in its environment."""
+        env = {"DEVICE": self.device, "STORE": self.store}
+        return self.host.guest.run(command, env=env, **kwargs)
+
+
+class Host:
+    """A guest that is target and initiator at once."""
+
+    def __init__(self, kernel, stock, logs):
+        self.guest = Guest(kernel, name="host", workdir=logs, boot_timeout=BOOT)
+        self.stock = stock
+        self.built = self.port = self.initiator = self.tcp = None
+        self.target, self.tgt = Lio(self.guest), Tgt(self.guest)
+        self.standing = None
+        self.clean, self.started = True, False
+
+    def start(self):
+        """Boot, and get everything ready for a login."""
+        self.guest.start()
+        self.built, self.port = prepare(self.guest, self.stock)
+        self.initiator, self.tcp = Initiator(self.guest), Initiator(self.guest, "default")
+        self.initiator.load()
+        self.initiator.start(**PATIENCE)
+        self.started = True
+
+    def guests(self):
+        """The guests of this topology."""
+        return [self.guest]
+
+    @property
+    def portal(self):
+        """The portal that tests use when it does not matter."""
+        return Portal(self.port.ipv4)
+
+    @property
+    def tcp_portal(self):
+        """A portal that does not speak iSER."""
+        return Portal(self.port.ipv4, TCP_PORT, iser=False)
+
+    def login(self, target, portal=None, **kwargs):
+        """Serve a target with a single session, and log in to it."""
+        self.target.serve(target)
+        (session,) = self.initiator.login(target.iqn, portal or target.portals[0],
+                                          luns=len(target.disks), **kwargs)
+        return session
+
+    def lun(self, session, target, number=0):
+        """One LUN of a session."""
+        return Lun(self, session, session.disks[number], target.disks[number].path)
+
+    def standing_lun(self):
+        """The LUN that is there for any test that just wants one."""
+        if self.standing is None:
+            self.clear()
+            target = Target(IQN, (Disk("disk0", 320, PROVISIONED),),
+                            (self.portal, self.tcp_portal))
+            self.standing = self.lun(self.login(target), target)
+            self.clean = False
+        return self.standing
+
+    def clear(self):
+        """No session, no record, no target; the module loaded."""
+        if not self.clean:
+            self.standing = None
+            self.initiator.clear()
+            self.target.clear()
+            self.tgt.clear()
+            self.initiator.load()
+            self.clean = True
+
+    def program(self, name, *words, **kwargs):
+        """Run one of the programs in tests/vm/guest."""
+        text = (REPO / "tests" / "vm" / "guest" / name).read_text(encoding="utf-8")
+        return self.guest.run(["python3", "-", *map(str, words)], input=text, **kwargs)
+
+
+class Pair:
+    """Two guests with a cable between them: a target and an initiator."""
+
+    def __init__(self, kernel, stock, logs):
+        cable = Link()
+        self.near, self.far = (Guest(kernel, name=name, nets=[cable], workdir=logs,
+                                     boot_timeout=BOOT) for name in ("initiator", "target"))
+        self.stock = stock
+        self.target = self.initiator = self.portal = None
+        self.clean, self.started = True, False
+
+    def start(self):
+        """Boot both at once, and get everything ready for a login."""
+        with ThreadPoolExecutor(2) as pool:
+            _, far = pool.map(self._boot, (self.near, self.far), (1, 2))
+        self.portal = Portal(far.ipv4)
+        self.target, self.initiator = Lio(self.far), Initiator(self.near)
+        self.near.run(f"ping -c 1 -w 10 {far.ipv4}")
+        self.initiator.load()
+        self.initiator.start()
+        self.started = True
+
+    def _boot(self, guest, number):
+        guest.start()
+        return prepare(guest, self.stock, number)[1]
+
+    def guests(self):
+        """The guests of this topology."""
+        return [self.near, self.far]
+
+    def clear(self):
+        """No session, no record, no target; the cable plugged in."""
+        if not self.clean:
+            self.near.link("eth0", True)
+            self.initiator.clear()
+            self.target.clear()
+            self.clean = True
+
+
+class Sim:
+    """A guest with a simulated adapter (tests/simhca) whose target never lies, until told to."""
+
+    def __init__(self, kernel, stock, logs):
+        self.guest = Guest(kernel, name="sim", workdir=logs, boot_timeout=BOOT)
+        self.stock = stock
+        self.hca = self.initiator = self.standing = None
+        self.clean, self.started = True, False
+
+    def start(self):
+        """Boot, and get everything ready for a login."""
+        self.guest.start()
+        if not self.stock:
+            module.install(self.guest)
+        self.hca = simhca.load(self.guest)
+        self.initiator = Initiator(self.guest)
+        self.initiator.load()
+        self.initiator.start(**PATIENCE | HASTE)
+        self.started = True
+
+    def guests(self):
+        """The guests of this topology."""
+        return [self.guest]
+
+    def login(self, **settings):
+        """Log in; returns the session."""
+        (session,) = self.initiator.login(self.hca.iqn(), self.hca.portal(), settings)
+        return session
+
+    def start_io(self, session, size="2m", verify=True, **options):
+        """Begin to write and read blocks of several sizes; returns the job."""
+        words = {"filename": session.disk, "rw": "randrw", "size": size, "ioengine": "libaio",
+                 "bssplit": "4k/50:64k/30:256k/20", "iodepth": 8, "direct": 1,
+                 "output": "/dev/null", **options}
+        if verify:
+            words |= {"rw": "randwrite", "verify": "crc32c"}
+        said = " ".join(f"--{name}={value}" for name, value in words.items())
+        return self.guest.spawn(f"fio --name=io --thread {said}")
+
+    def io(self, session, timeout=120, **options):
+        """The same, to the end; an error or wrong data raise CommandFailed."""
+        self.start_io(session, **options).wait(timeout=timeout)
+
+    def try_login(self):
+        """What iscsiadm says to a login that may fail."""
+        self.initiator.record(self.hca.iqn(), self.hca.portal())
+        return self.initiator.try_login(self.hca.iqn(), self.hca.portal())
+
+    def standing_session(self):
+        """The session that is there for any test that just wants one."""
+        if self.standing is None:
+            self.clear()
+            self.standing = self.login()
+            self.clean = False
+        return self.standing
+
+    def adapter(self, **knobs):
+        """Be another kind of adapter, wire, target or disk."""
+        self.hca.power(False)
+        self.hca.set(**knobs)
+        self.hca.power(True)
+
+    def kept_the_rules(self):
+        """Whether nothing was done to the adapter that must not be; else it says what."""
+        assert not self.hca.counters().violations, "\n".join(self.hca.violations())
+        return True
+
+    def left(self):
+        """What still exists of sessions, when there should be none."""
+        # the core keeps completion queues in a pool of the device
+        gauges = ("pds", "qps", "mrs", "rkeys_live", "dma_mapped", "connections", "sessions",
+                  "tasks")
+        return {name: n for name, n in self.hca.counters().items() if name in gauges and n}
+
+    def clear(self):
+        """An adapter that behaves, and nothing that uses it."""
+        if not self.clean:
+            self.standing = None
+            self.hca.calm()
+            self.initiator.clear()
+            self.adapter()
+            self.hca.reset()
+            self.clean = True
+
+
+def prepare(guest, stock, number=1):
+    """Make a booted guest a host of the RDMA network that loads the module under test.
+
+    Returns the module's source version (None: the kernel's own) and the RDMA port.
+    """
+    built = None
+    if not stock:
+        built = source_version(module.build(guest.kernel))
+        module.install(guest)
+    return built, fabric.up(guest, number)
+
+
+def cleared(topology):
+    """Whether a topology could be cleared."""
+    try:
+        topology.clear()
+    except LabError:
+        return False
+    return True
+
+
+class Rig:
+    """All guests of one kernel."""
+
+    def __init__(self, kernel, stock):
+        self.kernel, self.stock = kernel, stock
+        self.logs = (RESULTS / f"{kernel.name}{'-stock' if stock else ''}"
+                     / os.environ.get("PYTEST_XDIST_WORKER", ""))
+        self.up = {}
+        self.marks = {}
+
+    def host(self):
+        """A Host, booted if there is none."""
+        return self._get(Host)
+
+    def pair(self):
+        """A Pair, booted if there is none."""
+        return self._get(Pair)
+
+    def sim(self):
+        """A Sim, booted if there is none."""
+        return self._get(Sim)
+
+    def _get(self, kind):
+        if kind not in self.up:
+            made = kind(self.kernel, self.stock, self.logs)
+            self.up[kind] = made
+            made.start()
+        return self.up[kind]
+
+    def begin(self):
+        """Remember where the logs of all guests are now."""
+        self.marks = {guest: guest.mark() for guest in self._guests()}
+
+    def reports(self):
+        """What the kernels complained about since begin()."""
+        return [f"{guest.name}: {report}" for guest in self._guests()
+                for report in guest.reports(self.marks.get(guest, 0))]
+
+    def keep(self, name):
+        """Keep the logs for a test that failed; returns the part worth reading now."""
+        said = []
+        directory = self.logs / re.sub(r"[^\w.=+-]+", "_", name).strip("_")
+        directory.mkdir(parents=True, exist_ok=True)
+        for guest in self._guests():
+            (directory / f"{guest.name}.console").write_text(guest.console(), encoding="utf-8")
+            since = guest.console(self.marks.get(guest, 0)).splitlines()
+            said += [f"--- {guest.name}, whole log in {directory}", *since[-SHOWN:]]
+        return "\n".join(said)
+
+    def recover(self):
+        """After a failure: clear what still answers, switch off what does not."""
+        for kind, topology in list(self.up.items()):
+            topology.clean = False
+            if not (topology.started and cleared(topology)):
+                topology.clean = True
+                del self.up[kind]
+                for guest in topology.guests():
+                    guest.stop()
+
+    def stop(self):
+        """Switch everything off."""
+        for guest in self._guests():
+            guest.stop()
+        self.up.clear()
+
+    def _guests(self):
+        return [guest for topology in self.up.values() for guest in topology.guests()]

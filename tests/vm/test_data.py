@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Data: what was written is what is there, for all sizes, alignments and depths.
+
+Normally: fio verifies what it reads by crc32c; a part of the LUN was written on the
+target's side before, so reads are checked against what never went through the
+initiator. Lengths at the edges of immediate data, first burst and max burst, and odd
+memory layouts, are compared on the target's side byte by byte.
+
+Recovery: as everywhere, see rig.py; fio jobs are bounded by size.
+"""
+
+import itertools
+import json
+
+import pytest
+
+from iserlab.target import Target
+from rig import IQN
+
+KIB = 1024
+SIZES = ("512", "1536", "4k", "12800", "64k", "100k", "512k", "1m")
+UNALIGNED = {"64k+4": ("64k", 4), "64k+512": ("64k", 512), "1m+2052": ("1m", 2052)}
+REQUESTS = {"512k": 24, "1m": 12}   # of a size; 64 of the smaller ones
+AREA = 16 << 20
+
+FIO = """
+[global]
+filename={device}
+ioengine={engine}
+iodepth={depth}
+direct=1
+thread=1
+verify=crc32c
+verify_interval=512
+verify_fatal=1
+"""
+READ = "rw=randread\noffset=0\nsize={area}\nio_size={bytes}\n"
+WRITE = "rw=randwrite\noffset={area}\nsize={bytes}\n"
+LAY = ("fio --name=lay --filename=$STORE --rw=write --bs=256k --size={area} --ioengine=psync "
+       "--thread --verify=crc32c --verify_interval=512 --do_verify=0 --output=/dev/null")
+
+
+def jobs(workload):
+    """The sections of a fio job file: for each size one job, or two that run at once."""
+    parts = {"read": [READ], "write": [WRITE], "mixed": [READ, WRITE]}[workload]
+    lines = []
+    for name in (*SIZES, *UNALIGNED):
+        size, align = UNALIGNED.get(name, (name, 0))
+        count = REQUESTS.get(size, 64)
+        length = int(size.replace("k", "000").replace("m", "000000").rstrip()) \
+            if size.isdigit() else {"k": KIB, "m": KIB * KIB}[size[-1]] * int(size[:-1])
+        for number, part in enumerate(parts):
+            lines += [f"[{name}]", f"bs={size}", *([] if number else ["stonewall"]),
+                      *([f"mem_align={align}"] if align else []),
+                      part.format(area=AREA, bytes=length * count)]
+    return "\n".join(lines)
+
+
+@pytest.fixture(name="laid")
+def fixture_laid(lun):
+    """The LUN, with an area that was written on the target's side."""
+    if not getattr(lun, "laid", False):
+        lun.run(LAY.format(area=AREA))
+        lun.laid = True
+    return lun
+
+
+@pytest.mark.parametrize("engine", ("libaio", "io_uring"))
+@pytest.mark.parametrize("depth", (1, 32))
+@pytest.mark.parametrize("workload", ("read", "write", "mixed"))
+def test_verified_io(laid, engine, depth, workload):
+    """Every size and alignment, verified."""
+    text = FIO.format(device=laid.device, engine=engine, depth=depth) + jobs(workload)
+    done = laid.run("cat >/tmp/job.fio && fio --output=/tmp/fio.json --output-format=json "
+                    "/tmp/job.fio; cat /tmp/fio.json", input=text, timeout=300)
+    results = json.loads(done.stdout[done.stdout.index("{"):])["jobs"]
+    expected = len(SIZES) + len(UNALIGNED)
+    assert len(results) == expected * (2 if workload == "mixed" else 1)
+    failed = [job["jobname"] for job in results if job["error"]]
+    assert not failed, done.stderr
+    assert all(job["read"]["io_bytes"] for job in results)
+
+
+IMMEDIATE, FIRST_BURST, MAX_BURST = 8 * KIB, 64 * KIB, 256 * KIB
+EDGES = sorted({512, 4 * KIB, 2 * MAX_BURST,
+                *(edge + off for edge in (IMMEDIATE, FIRST_BURST, MAX_BURST)
+                  for off in (-512, 0, 512))})
+NEGOTIATED = list(itertools.product(("Yes", "No"), repeat=2))
+
+
+@pytest.mark.parametrize("immediate,initial_r2t", NEGOTIATED,
+                         ids=[f"ImmediateData={a},InitialR2T={b}" for a, b in NEGOTIATED])
+def test_writes_at_the_edges_of_bursts(host, immediate, initial_r2t):
+    """Each byte of each write lands where it belongs, and not one beside it."""
+    wanted = {"ImmediateData": immediate, "InitialR2T": initial_r2t}
+    target = Target(IQN, parameters=tuple(wanted.items()))
+    session = host.login(target, settings={f"node.session.iscsi.{name}": value
+                                           for name, value in wanted.items()})
+    shown = host.initiator.show(session)
+    assert {name: shown[name] for name in wanted} == wanted
+    assert (shown["FirstBurstLength"], shown["MaxBurstLength"]) == \
+        (str(FIRST_BURST), str(MAX_BURST))
+    host.program("direct.py", session.disk, target.disks[0].path, *EDGES)
+
+
+@pytest.mark.parametrize("layout", ("page+4", "page+512", "page+4092", "gaps", "pieces"))
+def test_memory_layouts(lun, layout):
+    """Buffers that start anywhere, and lists of pieces with holes between them."""
+    lengths = (512, 4 * KIB, 8 * KIB, 12800, 64 * KIB, 256 * KIB, 512 * KIB)
+    lun.host.program("direct.py", lun.device, lun.store,
+                     *(f"{length}:{layout}" for length in lengths))
+
+
+def test_a_target_that_never_invalidates(host):
+    """tgt: all writes are solicited, and each registration is invalidated on our side."""
+    target = Target(IQN)
+    host.tgt.serve(target)
+    (session,) = host.initiator.login(IQN, host.portal)
+    host.program("direct.py", session.disk, target.disks[0].path, *EDGES,
+                 *(f"{length}:gaps" for length in EDGES))

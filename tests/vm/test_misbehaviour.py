@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an adapter, a wire or a target can do wrong, one at a time, at a chosen moment.
+
+Normally: verified I/O runs over a simulated adapter while a fault happens. Whatever it is,
+the I/O comes to its end without an error and with the right data: because nobody had to
+notice, or because the connection was dropped, with a reason in the log, and made anew. Then
+the session goes, the rules of the verbs were kept, and nothing is left. Faults at a login
+may make it fail; the next one works.
+
+Recovery: a fault that did not happen fails the test.
+"""
+
+import re
+import time
+
+import pytest
+
+KERNELS = ("debug",)
+SAMPLE = 12
+
+# Nobody has to notice: the session stays as it is.
+HARMLESS = {
+    "target does not invalidate": "at=rsp nth=4 count=9 do=inv mode=none",
+    "response is late": "at=rsp nth=4 count=9 do=delay us=20000",
+    "target is busy": "at=cmd nth=4 count=3 do=status status=8",
+    "queue of the target is full": "at=cmd nth=4 count=3 do=status status=40",
+    "unit attention": "at=cmd nth=4 count=3 do=check key=6 asc=0x29 ascq=0",
+    "acknowledgement is late": "at=wr_send nth=4 count=9 do=delay us=20000",
+    "registration is late": "at=wr_reg nth=4 count=9 do=delay us=20000",
+    "ping of the target": "at=rsp_write nth=3 do=nopin val=0",
+    "headers with flags of an initiator": "at=rsp nth=4 count=9 do=set off=0 bytes=1c",
+    # real ones tell of the queue pair's end, too
+    "event of the completion queue": "at=rsp_read nth=3 do=cq_error",
+    "port goes and comes": "at=rsp_write nth=3 do=port_down us=1;"
+                           "at=rsp_write nth=3 do=port_up us=300000",
+    "no MR can be mapped now": "at=dma_map nth=9 count=5 do=fail errno=ENOMEM",
+    "the window does not open": "at=rsp nth=4 count=3 do=set off=60 bytes=00000000",
+}
+
+# The connection is dropped, and the log says why.
+FATAL = {
+    # what arrives is no PDU
+    "nothing": "at=rsp_read nth=3 do=trunc val=0",
+    "iSER header only": "at=rsp_read nth=3 do=trunc val=28",
+    "part of the iSER header": "at=rsp_write nth=3 do=trunc val=27",
+    "part of the iSCSI header": "at=rsp_read nth=3 do=trunc val=75",
+    "longer than any buffer": "at=rsp_write nth=3 do=extend val=8000",
+    "longer than it says": "at=rsp_write nth=3 do=extend val=13",
+    "shorter than it says": "at=rsp_read nth=3 do=set off=33 bytes=000030",
+    "data segment of 16 MiB": "at=rsp_read nth=3 do=set off=33 bytes=ffffff",
+    "additional headers": "at=rsp_read nth=3 do=set off=32 bytes=04",
+    "iSER header of nothing": "at=rsp_write nth=3 do=set off=0 bytes=00",
+    "Hello of iSER": "at=rsp_write nth=3 do=set off=0 bytes=20",
+    "HelloReply of iSER": "at=rsp_write nth=3 do=set off=0 bytes=30",
+    # or none that may come
+    "opcode that there is not": "at=rsp_read nth=3 do=set off=28 bytes=3f",
+    "opcode of an initiator": "at=rsp_read nth=3 do=set off=28 bytes=01",
+    "Data-In": "at=rsp_read nth=3 do=set off=28 bytes=25",
+    "R2T": "at=rsp_write nth=3 do=set off=28 bytes=31",
+    "login response": "at=rsp_write nth=3 do=set off=28 bytes=23",
+    "ping with data": "at=rsp_write nth=3 do=nopin val=40",
+    "text response": "at=rsp_write nth=3 do=set off=28 bytes=24",
+    # or for nobody
+    "tag that there is not": "at=rsp_read nth=3 do=itt val=0xdeadbeef",
+    "no tag": "at=rsp_read nth=3 do=itt val=0xffffffff",
+    "tag beyond the last": "at=rsp_write nth=3 do=itt val=0x0fff",
+    "tag that was answered": "at=rsp_read nth=5 do=stale",
+    "response twice": "at=rsp_read nth=3 do=dup",
+    "response twice, later": "at=rsp_write nth=3 do=dup us=3000",
+    "response twice, invalidating twice": "at=rsp_read nth=3 do=dup mode=stale",
+    # or invalidates what it may not
+    "invalidates another command's": "at=rsp_read nth=5 count=2 every=3 do=inv mode=other",
+    "invalidates another session's": "at=rsp_read nth=3 do=inv mode=foreign",
+    "invalidates what is invalid": "at=rsp_read nth=3 do=inv mode=stale",
+    "says it invalidated": "at=rsp_read nth=3 do=inv mode=lie val=0x12345678",
+    # touches memory after the response
+    "data after the response": "at=read nth=3 do=touch us=2000",
+    # the target goes
+    "target closes": "at=rsp_write nth=3 do=close",
+    "target closes between": "at=write nth=4 do=close",
+    "target is lost": "at=rsp_read nth=3 do=abort",
+    "target sends more than we asked for": "at=rsp_write nth=3 do=flood val=600",
+    "connection will be dropped": "at=rsp_write nth=3 do=async val=2 off=0 val2=0;"
+                                  "at=rsp_write nth=6 do=close",
+    # the adapter fails
+    "queue pair fails": "at=rsp_read nth=3 do=qp_fatal",
+    "queue pair fails without a word": "at=rsp_write nth=3 do=qp_error",
+    "queue pair fails at a Send": "at=wr_send nth=6 do=qp_fatal",
+    "queue pair fails at a registration": "at=wr_reg nth=6 do=qp_error",
+    "receive is in error": "at=recv nth=5 do=wc status=LOC_LEN_ERR",
+    "receive is lost": "at=recv nth=5 do=wc status=GENERAL_ERR",
+    "Send cannot be posted": "at=post_send nth=5 do=fail errno=ENOMEM",
+    "receive cannot be posted": "at=post_recv nth=2 do=fail errno=EINVAL",
+    "registration has no rights": "at=wr_reg nth=5 do=wc status=LOC_ACCESS_ERR",
+    "Send has no rights": "at=wr_send nth=5 do=wc status=LOC_PROT_ERR",
+    "Send is never answered": "at=wr_send nth=5 do=wc status=RETRY_EXC_ERR",
+    "no buffer at the target": "at=wr_send nth=5 do=wc status=RNR_RETRY_EXC_ERR",
+    "target rejects a Send": "at=wr_send nth=5 do=wc status=REM_OP_ERR",
+    "target's access is refused": "at=wr_send nth=5 do=wc status=REM_ACCESS_ERR",
+}
+
+# Verbs that say no while a session is made, and PDUs that are wrong then. May fail, or not.
+AT_LOGIN = {
+    "no PD": "at=alloc_pd do=fail errno=ENOMEM",
+    "no CQ": "at=create_cq count=0 do=fail errno=ENOMEM",
+    "no QP": "at=create_qp count=0 do=fail errno=ENOMEM",
+    "no QP at first": "at=create_qp count=2 do=fail errno=ENOMEM",
+    "QP cannot be used": "at=modify_qp do=fail errno=EINVAL",
+    "no MR": "at=alloc_mr count=0 do=fail errno=ENOMEM",
+    "no DMA": "at=dma_map do=fail errno=ENOMEM",
+    "no receive": "at=post_recv do=fail errno=EINVAL",
+    "no Send": "at=post_send do=fail errno=EINVAL",
+    "refused": "at=connect do=refuse errno=ECONNREFUSED",
+    "refused with private data": "at=connect do=refuse errno=ECONNREFUSED bytes=00ff00ff",
+    "reset": "at=connect do=refuse errno=ECONNRESET",
+    "no answer to a connect": "at=connect do=drop us=500000",
+    "slow connect": "at=connect do=delay us=500000",
+    "closed at once": "at=connect do=close",
+    "lost at once": "at=connect do=abort",
+    "QP fails at once": "at=connect do=qp_fatal",
+    "no login response": "at=rsp_login do=drop",
+    "login response of nothing": "at=rsp_login do=trunc val=0",
+    "half a login response": "at=rsp_login do=trunc val=60",
+    "login response with a wrong tag": "at=rsp_login do=itt val=0x1234",
+    "login response twice": "at=rsp_login do=dup",
+    "login response too long": "at=rsp_login do=extend val=9000",
+    "login response with a wrong length": "at=rsp_login do=set off=33 bytes=00ffff",
+    "login response that is something else": "at=rsp_login do=set off=28 bytes=21",
+    "login refused": "at=rsp_login do=login class=2 detail=1",
+    "login refused for now": "at=rsp_login do=login class=3 detail=1",
+    "login with a status that there is not": "at=rsp_login do=login class=9 detail=9",
+    "login response with digests": "at=rsp_login do=key text=HeaderDigest:CRC32C",
+    "closed during login": "at=login do=close",
+    "lost during login": "at=login do=abort",
+    "QP fails during login": "at=login do=qp_fatal",
+    "closed after login": "at=rsp_login do=close us=20000",
+    "ping during login": "at=rsp_login do=nopin val=0",
+    "command response during login": "at=rsp_login do=set off=28 bytes=21",
+    "first command never answered": "at=cmd do=close",
+}
+
+# At the end of a session.
+AT_LOGOUT = {
+    "no logout response": "at=rsp_logout do=drop",
+    "half a logout response": "at=rsp_logout do=trunc val=50",
+    "logout response twice": "at=rsp_logout do=dup",
+    "logout is refused": "at=rsp_logout do=response val=1",
+    "closed instead of an answer": "at=logout do=close",
+    "lost instead of an answer": "at=logout do=abort",
+    "QP fails at the end": "at=logout do=qp_fatal",
+}
+
+
+def add(sim, rules):
+    """Add rules, written as one text; forget the others and what was counted."""
+    sim.hca.reset()
+    sim.hca.rules("clear", *rules.split(";"))
+
+
+def happened(sim):
+    """Whether each of the rules acted."""
+    return all(sim.hca.hits())
+
+
+def happens(sim, seconds):
+    """The same in time: I/O of others, who look what is on the disk, may have been hit."""
+    deadline = time.monotonic() + seconds
+    while not happened(sim) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return happened(sim)
+
+
+def ends_well(sim, session):
+    """Data are right over the session, which then goes and leaves nothing."""
+    sim.hca.calm()
+    sim.io(session, size="512k")
+    sim.initiator.logout(session)
+    assert sim.kept_the_rules()
+    assert not sim.left()
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_what_nobody_has_to_notice(simlun, what):
+    """The session stays, without a word."""
+    sim = simlun
+    mark = sim.guest.mark()
+    add(sim, HARMLESS[what])
+    sim.io(sim.standing)
+    assert happened(sim) and sim.kept_the_rules()
+    assert not sim.hca.counters()["connects"]
+    assert "] iser: " not in sim.guest.console(mark)
+
+
+@pytest.mark.parametrize("what", FATAL)
+def test_what_ends_a_connection(simlun, what):
+    """It is made anew, the log says why, and no I/O fails."""
+    sim = simlun
+    mark = sim.guest.mark()
+    add(sim, FATAL[what])
+    sim.io(sim.standing, verify=what != "invalidates another command's")
+    assert happened(sim) and sim.kept_the_rules()
+    assert sim.hca.counters()["connects"]
+    assert re.search(r"\] iser: \S+: (?!session with)", sim.guest.console(mark))
+
+
+def test_a_logout_that_the_target_asks_for(simlun):
+    """iscsid makes the connection anew."""
+    sim = simlun
+    add(sim, "at=rsp_write nth=3 do=async val=1 off=0 val2=0")
+    sim.io(sim.standing)
+    sim.guest.run("sleep 1")
+    assert happened(sim) and sim.kept_the_rules()
+    assert sim.hca.counters()["connects"]
+
+
+@pytest.mark.parametrize("what", AT_LOGIN)
+def test_what_goes_wrong_at_a_login(sim, what):
+    """It works or it does not; either way the next one does."""
+    add(sim, AT_LOGIN[what])
+    sim.try_login()
+    assert happened(sim)
+    sim.hca.calm()
+    sim.initiator.clear()
+    assert not sim.left()
+    ends_well(sim, sim.login())
+
+
+@pytest.mark.parametrize("what", AT_LOGOUT)
+def test_what_goes_wrong_at_a_logout(sim, what):
+    """The session goes all the same."""
+    session = sim.login()
+    add(sim, AT_LOGOUT[what])
+    sim.guest.run(f"iscsiadm -m session -r {session.number} -u", check=False, timeout=90)
+    assert happened(sim)
+    sim.hca.calm()
+    sim.initiator.clear()
+    assert not sim.left()
+    ends_well(sim, sim.login())
+
+
+STATUSES = ("LOC_LEN_ERR", "LOC_QP_OP_ERR", "LOC_EEC_OP_ERR", "LOC_PROT_ERR", "WR_FLUSH_ERR",
+            "MW_BIND_ERR", "BAD_RESP_ERR", "LOC_ACCESS_ERR", "REM_INV_REQ_ERR",
+            "REM_ACCESS_ERR", "REM_OP_ERR", "RETRY_EXC_ERR", "RNR_RETRY_EXC_ERR",
+            "LOC_RDD_VIOL_ERR", "REM_INV_RD_REQ_ERR", "REM_ABORT_ERR", "INV_EECN_ERR",
+            "INV_EEC_STATE_ERR", "FATAL_ERR", "RESP_TIMEOUT_ERR", "GENERAL_ERR")
+
+
+@pytest.mark.parametrize("at", ("wr_send", "wr_reg", "wr_inv", "recv"))
+def test_every_status_of_a_completion(sim, at):
+    """Each ends the connection, and none more than that."""
+    sim.hca.set(remote_inv=at != "wr_inv")
+    session = sim.login()
+    for status in STATUSES:
+        add(sim, f"at={at} nth=3 do=wc status={status}")
+        sim.io(session, size="256k")
+        assert happened(sim) and sim.hca.counters()["connects"], status
+    ends_well(sim, session)
+
+
+def test_a_response_that_never_comes(sim):
+    """The command times out, is aborted and done again."""
+    session = sim.login()
+    sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
+    add(sim, "at=rsp_read nth=3 do=drop")
+    sim.io(session)
+    assert happens(sim, 60) and sim.hca.counters()["tmfs"]
+    ends_well(sim, session)
+
+
+@pytest.mark.parametrize("rule", (
+    "at=rsp_tmf do=drop", "at=rsp_tmf do=response val=1", "at=rsp_tmf do=response val=5",
+    "at=rsp_tmf do=response val=255", "at=rsp_tmf do=dup", "at=rsp_tmf do=trunc val=70",
+    "at=tmf do=close", "at=tmf do=qp_fatal"))
+def test_an_abort_that_goes_wrong(sim, rule):
+    """The error handler goes on to the next means, and the I/O is done at last."""
+    session = sim.login()
+    sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
+    add(sim, f"at=read nth=3 do=hold;{rule}")
+    sim.io(session, timeout=200)
+    assert happens(sim, 60)
+    ends_well(sim, session)
+
+
+@pytest.mark.parametrize("how", ("remove", "power", "rmmod"))
+def test_the_adapter_is_pulled(sim, how):
+    """Under I/O, which goes on when there is an adapter again."""
+    session = sim.login()
+    job = sim.start_io(session, size="6m")
+    sim.guest.run("sleep 0.5")
+    if how == "remove":
+        sim.hca.now("remove")
+        sim.guest.run("sleep 1")
+    elif how == "power":
+        sim.hca.power(False)
+    else:
+        sim.guest.run("rmmod simhca && insmod /root/simhca.ko", timeout=60)
+    if how != "rmmod":
+        assert not sim.left()
+        sim.hca.power(True)
+        job.wait(timeout=120)
+        ends_well(sim, session)
+    else:
+        # the disk's contents have gone with it
+        job.wait(timeout=120, check=False)
+        sim.initiator.logout(session)
+        assert not sim.left()
+
+
+def test_nothing_is_left_of_all_that(simlun):
+    """A session still works, and goes; and memory was never lost."""
+    session, simlun.standing = simlun.standing, None
+    simlun.clean = False
+    ends_well(simlun, session)
+    leaks = simlun.guest.leaks()
+    assert not leaks, leaks

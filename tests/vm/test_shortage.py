@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory runs out, at each place of the module that needs any, in turn.
+
+Normally: a session is made, moves data, is reset, loses its connection, moves data again and
+goes. Once that is only watched, for the places; then one allocation below one of them fails
+each time. Until then commands may fail; at the end data are right, the rules of the verbs
+were kept, and nothing is left.
+
+Recovery: a failure names the place and how many allocations went well there before.
+"""
+
+import pytest
+
+from iserlab import reports, shortage
+
+KERNELS = ("debug",)
+CAPABLE = ("debug", "mainline")
+SAMPLE = 2
+FEW = 4         # by default one of so many places
+OFTEN = 64      # so many allocations below a place, and more in powers of two, are enough
+
+LIFE = """
+cd /tmp
+disk() {{
+    until disk=/sys/class/iscsi_session/*/device/target*/*/block/* && [ -e $disk ]; do
+        sleep 0.1
+    done
+    disk=/dev/$(basename $disk)
+}}
+move() {{
+    dd if=data of=$disk bs=64k oflag=direct
+    dd if=$disk bs=8k count=32 iflag=direct | cmp - data
+}}
+head -c 256k /dev/urandom >data
+iscsiadm -m node -l || iscsiadm -m node -l
+disk
+move
+sg_reset --device $disk
+echo at=now do=qp_fatal >{faults}
+move || move
+moved=$?
+iscsiadm -m session -u
+exit $moved
+"""
+
+
+# The iSCSI class tells iscsid of an error once, and not at all if it has no memory for that;
+# no transport can know. The session is lost then.
+NOT_TOLD = "gracefully ignored conn error"
+SETTINGS = {"node.session.timeo.replacement_timeout": 15}
+
+
+def live(sim):
+    """A session's whole life; whether its last I/O worked."""
+    return not sim.guest.run(LIFE.format(faults=sim.hca.file("faults")), timeout=600,
+                             check=False).status
+
+
+def all_is_well(sim, worked, mark):
+    """Whether that was a good end, and nothing is left."""
+    log = sim.guest.console(mark)
+    assert worked or NOT_TOLD in log
+    assert not reports.find(log)
+    assert sim.kept_the_rules()
+    sim.initiator.log_out()
+    assert not sim.left()
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kind", shortage.KINDS)
+def test_memory_runs_out(sim, request, sampled, tell, kind):
+    """Once at some of the places, with --kernel at each, with --all several times."""
+    often = OFTEN if request.config.getoption("all") else 1
+    step = FEW if sampled else 1
+    sim.initiator.record(sim.hca.iqn(), sim.hca.portal(), SETTINGS)
+    assert live(sim)
+    places = shortage.places(sim.guest, lambda: live(sim))
+    memory = shortage.Shortage(sim.guest, kind)
+    tried = failed = 0
+    assert len(places) > 20
+    for name, place in list(places.items())[::step]:
+        nth = 1
+        while nth <= often:
+            mark = sim.guest.mark(f"{kind}: {name}, allocation {nth}")
+            with memory.exhausted(place, nth):
+                worked = live(sim)
+            tried, failed = tried + 1, failed + memory.happened
+            print(f"{kind}: {name}, allocation {nth}:", "failed" if memory.happened else "none")
+            all_is_well(sim, worked, mark)
+            nth = 2 * nth if memory.happened else often + 1
+    tell(f"{kind}: of {len(places)} places every {step}.: {tried} lives, "
+         f"{failed} of them short of memory")
+    leaks = sim.guest.leaks()
+    assert not leaks, leaks
+    assert failed
