@@ -12,19 +12,24 @@ Recovery: the kernel counts for ever and does not tell, but fails at multiples o
 nothing failed, as there were fewer allocations, a process that nobody needs allocates until
 that happens to it; so the count is always known. The same makes the count begin above 0, as
 there is no counting to 1.
+
+The module's load is different, as its code goes away: there the kernel counts for one process
+(fail-nth), below do_one_initcall().
 """
 
 import contextlib
 import re
 
 KINDS = ("fail_page_alloc", "failslab")
-SET_UP = """
+ANY = """
 set -e
 cd /sys/kernel/debug/{kind}
 echo N >ignore-gfp-wait
 [ ! -e min-order ] || echo 0 >min-order
 [ ! -e ignore-gfp-highmem ] || echo N >ignore-gfp-highmem
 echo 1 >verbose
+"""
+SET_UP = ANY + """
 echo 100 >probability
 echo {at} >interval
 echo 1 >times
@@ -57,6 +62,29 @@ echo 1 >times
 [ $(<times) = 0 ]
 echo N >task-filter
 """
+BELOW = """
+echo 32 >stacktrace-depth
+echo 0x{first} >require-start
+echo 0x{last} >require-end
+"""
+ANYWHERE = """
+cd /sys/kernel/debug/{kind}
+echo 0 >stacktrace-depth
+echo 0 >require-start
+echo 0xffffffffffffffff >require-end
+"""
+INIT = """awk '$3 == "do_one_initcall" { print $1; getline; print $1 }' /proc/kallsyms"""
+# Says whether it was loaded, and how far the count is from 0.
+LOAD = """python3 - $(modinfo -n ib_iser) <<END
+import ctypes, os, sys
+finit_module = 313
+module = os.open(sys.argv[1], os.O_RDONLY)
+count = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
+os.write(count, b"{nth}")
+failed = ctypes.CDLL(None).syscall(finit_module, module, b"", 0)
+print(failed, os.pread(count, 20, 0).decode())
+os.write(count, b"0")
+END"""
 # What allocates, with all who called it.
 WATCH = """
 set -e
@@ -98,6 +126,26 @@ class Shortage:
         self.happened = self.guest.run(DISARM.format(kind=self.kind),
                                        timeout=120).stdout == "0\n"
         self.count = at
+
+
+@contextlib.contextmanager
+def only_at_load(guest):
+    """Count only what the initialization of modules allocates."""
+    first, last = guest.run(INIT).stdout.split()
+    for kind in KINDS:
+        guest.run((ANY + BELOW).format(kind=kind, first=first, last=last))
+    yield
+    for kind in KINDS:
+        guest.run(ANYWHERE.format(kind=kind))
+
+
+def load(guest, nth):
+    """Load the module, and let the nth allocation that is counted fail.
+
+    Returns whether it was loaded, and whether there were as many.
+    """
+    failed, left = map(int, guest.run(LOAD.format(nth=nth)).stdout.split())
+    return not failed, not left
 
 
 def places(guest, play):
