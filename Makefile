@@ -75,7 +75,8 @@ check-all: lint
 	@$(LAB) kernel debug
 	-@$(LAB) kernel mainline
 	@$(PYTEST) -q tests/lab
-	@$(PYTEST) tests/vm --all --count 100000
+	@$(PYTEST) tests/vm --all
+	@$(MAKE) --no-print-directory fuzz SEED=1 COUNT=100000
 
 lint: deps
 	@$(LAB) lint

@@ -26,7 +26,8 @@ from iserlab import coverage, kernels  # noqa: E402
 from rig import RESULTS, Rig  # noqa: E402
 
 STOCK_KERNELS = ("6.1", "6.12")
-ALL_KERNELS = (*STOCK_KERNELS, "debug", "mainline")
+CHECKED = ("debug", "mainline")
+ALL_KERNELS = (*STOCK_KERNELS, *CHECKED)
 
 
 def pytest_addoption(parser):
@@ -63,10 +64,12 @@ def pytest_generate_tests(metafunc):
 def group(metafunc, kernel):
     """Tests of this name share guests, and run one after the other.
 
-    Those in a file; by default all on the debug kernel, which needs much of a processor.
+    Those in a file; but all on a kernel with all checks, as it needs much of a processor, unless
+    that was named: who does so says with -n how much there is.
     """
-    shared = kernel == "debug" and not everything(metafunc.config)
-    return kernel if shared else f"{kernel} {metafunc.module.__name__}"
+    if kernel in CHECKED and not metafunc.config.getoption("kernel"):
+        return kernel
+    return f"{kernel} {metafunc.module.__name__}"
 
 
 def chosen(items, sampled):
@@ -80,10 +83,10 @@ def chosen(items, sampled):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is not wanted; begin with what takes longest, that on the debug kernel."""
+    """Leave out what is not wanted; begin with what takes longest, that with all checks."""
     wanted = list(chosen(items, not everything(config)))[::-1]
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
-    items[:] = sorted(wanted, key=lambda item: item.callspec.params["rig"] != "debug")
+    items[:] = sorted(wanted, key=lambda item: item.callspec.params["rig"] not in CHECKED)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -12,10 +12,12 @@ Recovery: a failure names the seed; `make fuzz SEED=...` begins with the same se
 import random
 import time
 
+import pytest
+
 from iserlab import reports
 
 KERNELS = ("debug",)
-# iscsid gives a session up when a login is refused for good, as a mad target may do
+IDLE = 300      # seconds without anything bad would show nothing
 SESSIONS = {"node.session.nr_sessions": 3, "node.session.timeo.replacement_timeout": 15}
 
 RULES = """
@@ -33,31 +35,51 @@ LOAD = """
 exec >&- 2>&-
 cd /tmp
 until [ -e enough ]; do
+    disks=(/sys/block/sd*)
+    name=$(basename "${{disks[{number}]}}")
+    disk=/dev/$name
+    echo 5 >/sys/block/$name/device/timeout || {{ sleep 1; continue; }}
     for bytes in 512 4096 65536 1048576; do
-        timeout 20 dd if={disk} of=/dev/null bs=$bytes count=40 iflag=direct
-        timeout 20 dd if=/dev/zero of={disk} bs=$bytes count=20 oflag=direct conv=nocreat
+        timeout 20 dd if=$disk of=/dev/null bs=$bytes count=40 iflag=direct
+        timeout 20 dd if=/dev/zero of=$disk bs=$bytes count=20 oflag=direct conv=nocreat
     done
-    timeout 20 sg_inq {disk}
-    timeout 20 sg_vpd -p 0xb0 {disk}
-    timeout 20 sg_raw -r 4096 {disk} 28 00 ff ff ff fe 00 00 01 00
-    timeout 20 sg_unmap --lba=8 --num=64 {disk}
-    timeout 20 sg_reset --device {disk}
-    timeout 20 fio --name=io --thread --filename={disk} --rw=randrw --bs=8k --size=1m \\
+    timeout 20 sg_inq $disk
+    timeout 20 sg_vpd -p 0xb0 $disk
+    timeout 20 sg_raw -r 4096 $disk 28 00 ff ff ff fe 00 00 01 00
+    timeout 20 sg_unmap --lba=8 --num=64 $disk
+    timeout 20 sg_reset --device $disk
+    timeout 20 fio --name=io --thread --filename=$disk --rw=randrw --bs=8k --size=1m \\
         --iodepth=32 --ioengine=libaio --direct=1 --continue_on_error=all
 done
 """
 
+# iscsid gives a session up when a login is refused for good, as a mad target may do.
+LOG_IN = """
+exec >&- 2>&-
+until [ -e /tmp/enough ]; do
+    sleep 5
+    iscsiadm -m node -l
+done
+"""
 
-def go_mad(sim, seed, enough, loads):
-    """Run loads over a target that does something bad at every turn, until it is enough."""
+
+def go_mad(sim, seed, enough, jobs):
+    """Run jobs over a target that does something bad at every turn, until it is enough."""
     mark = sim.guest.mark(f"fuzz: seed {seed}")
     sim.hca.rules(*RULES.format(seed=seed).strip().splitlines())
+    mutated, since = 0, time.monotonic()
     while not enough():
         time.sleep(5)
+        end = sim.guest.console_log.stat().st_size
         assert not reports.find(sim.guest.console(mark)), f"seed {seed}"
-        assert all(load.poll() is None for load in loads), f"seed {seed}"
+        mark = end
+        assert all(job.poll() is None for job in jobs), f"seed {seed}"
+        before, mutated = mutated, sim.hca.counters()["pdus_fuzzed"]
+        since = since if mutated == before else time.monotonic()
+        assert time.monotonic() - since < IDLE, f"nothing was mutated for {IDLE} s; seed {seed}"
 
 
+@pytest.mark.timeout(6 * 3600)
 def test_a_target_that_is_mad(sim, request, tell):
     """Never a report, never a leak, and all is well afterwards."""
     option = request.config.getoption
@@ -65,12 +87,12 @@ def test_a_target_that_is_mad(sim, request, tell):
     print(f"fuzz: seed {seed}")
     sim.guest.run("rm -f /tmp/enough")
     sessions = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(), SESSIONS)
-    sim.guest.run("for timeout in /sys/class/block/sd*/device/timeout; do echo 5 >$timeout; done")
-    loads = [sim.guest.spawn(LOAD.format(disk=session.disk)) for session in sessions]
+    jobs = [sim.guest.spawn(LOAD.format(number=number)) for number in range(len(sessions))]
+    jobs.append(sim.guest.spawn(LOG_IN))
     end = time.monotonic() + option("seconds")
     try:
         go_mad(sim, seed, lambda: time.monotonic() > end and
-               sim.hca.counters()["pdus_fuzzed"] >= option("count"), loads)
+               sim.hca.counters()["pdus_fuzzed"] >= option("count"), jobs)
     finally:
         sim.guest.run("touch /tmp/enough")
     counted = sim.hca.counters()
@@ -78,8 +100,8 @@ def test_a_target_that_is_mad(sim, request, tell):
          f"{counted['fuzzed']} bad choices, {counted['connects']} connections, "
          f"{counted['cmds']} commands")
     sim.hca.calm()
-    for load in loads:
-        load.wait(timeout=300, check=False)
+    for job in jobs:
+        job.wait(timeout=300, check=False)
     sim.initiator.clear()
     sim.io(sim.login())
     sim.initiator.clear()
