@@ -34,7 +34,7 @@ at=cmd nth=50 every=53 count=0 do=random
 LOAD = """
 exec >&- 2>&-
 cd /tmp
-until [ -e enough ]; do
+while :; do
     disks=(/sys/block/sd*)
     name=$(basename "${{disks[{number}]}}")
     disk=/dev/$name
@@ -56,7 +56,7 @@ done
 # iscsid gives a session up when a login is refused for good, as a mad target may do.
 LOG_IN = """
 exec >&- 2>&-
-until [ -e /tmp/enough ]; do
+while :; do
     sleep 5
     iscsiadm -m node -l
 done
@@ -85,7 +85,6 @@ def test_a_target_that_is_mad(sim, request, tell):
     option = request.config.getoption
     seed = option("seed") or random.SystemRandom().randrange(1, 2 ** 31)
     print(f"fuzz: seed {seed}")
-    sim.guest.run("rm -f /tmp/enough")
     sessions = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(), SESSIONS)
     jobs = [sim.guest.spawn(LOAD.format(number=number)) for number in range(len(sessions))]
     jobs.append(sim.guest.spawn(LOG_IN))
@@ -94,12 +93,13 @@ def test_a_target_that_is_mad(sim, request, tell):
         go_mad(sim, seed, lambda: time.monotonic() > end and
                sim.hca.counters()["pdus_fuzzed"] >= option("count"), jobs)
     finally:
-        sim.guest.run("touch /tmp/enough")
-    counted = sim.hca.counters()
+        counted = sim.hca.counters()
+        sim.hca.calm()
+        for job in jobs:
+            job.kill()
     tell(f"fuzz: seed {seed}: {counted['pdus_fuzzed']} PDUs mutated of {counted['pdus_out']}, "
          f"{counted['fuzzed']} bad choices, {counted['connects']} connections, "
          f"{counted['cmds']} commands")
-    sim.hca.calm()
     for job in jobs:
         job.wait(timeout=300, check=False)
     sim.initiator.clear()
