@@ -23,6 +23,7 @@ from pathlib import Path
 
 from iserlab import fabric, module, simhca
 from iserlab.guest import Guest
+from iserlab.hostile import Hostile
 from iserlab.initiator import Initiator, Session, source_version
 from iserlab.link import Link
 from iserlab.paths import REPO, LabError
@@ -141,7 +142,7 @@ class Pair:
         self.near, self.far = (Guest(kernel, name=name, nets=[cable], workdir=logs,
                                      boot_timeout=BOOT) for name in ("initiator", "target"))
         self.stock = stock
-        self.target = self.initiator = self.portal = None
+        self.target = self.initiator = self.portal = self.hostile = None
         self.clean, self.started = True, False
 
     def start(self):
@@ -150,6 +151,7 @@ class Pair:
             _, far = pool.map(self._boot, (self.near, self.far), (1, 2))
         self.portal = Portal(far.ipv4)
         self.target, self.initiator = Lio(self.far), Initiator(self.near)
+        self.hostile = Hostile(self.far, far.ipv4)
         self.near.run(f"ping -c 1 -w 10 {far.ipv4}")
         self.initiator.load()
         self.initiator.start()
@@ -169,6 +171,7 @@ class Pair:
             self.near.link("eth0", True)
             self.initiator.clear()
             self.target.clear()
+            self.hostile.clear()
             self.clean = True
 
 

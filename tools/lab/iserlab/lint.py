@@ -37,6 +37,8 @@ INAPPLICABLE = (
      "defines them in user space"),
     ("tests/fuzz/*.c", "CAMELCASE",
      "libFuzzer calls functions by these names"),
+    ("tests/hostile/*", "PREFER_KERNEL_TYPES",
+     "a program in user space has the C library's types"),
 )
 
 # The first five are what pycodestyle leaves out unless told otherwise; tabs

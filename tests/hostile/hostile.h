@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * An iSER target in user space that attacks who logs in to it
+ *
+ * main.c    what is asked for on the command line; listening
+ * verbs.c   a connection: receives, sends, RDMA, each waited for
+ * target.c  an honest target: login, a disk, task management
+ * attack.c  what is done in place of the honest thing
+ *
+ * Normally: a connection has a thread, which takes one PDU after the other
+ * and answers it.  A command for the blocks at TRIGGER is not answered but
+ * handed to the attack.  Each step of an attack is a line on standard
+ * output: what was tried, and what the adapter said.
+ *
+ * Recovery: a connection that fails in whatever way is dropped, and the next
+ * one is accepted.  Nothing here defends itself against the initiator.
+ */
+#ifndef HOSTILE_H
+#define HOSTILE_H
+
+#include <endian.h>
+#include <pthread.h>
+#include <rdma/rdma_cma.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum {
+	ISER_HEADER	= 28,
+	BHS		= 48,
+	MOST_DATA	= 8192,
+	SLOT		= ISER_HEADER + BHS + MOST_DATA,
+	RECEIVES	= 64,
+	SENDS		= 64,
+	BLOCK		= 512,
+	BLOCKS		= 32768,
+	TRIGGER		= 16384,	/* a command that begins at this block is attacked */
+	SCRATCH		= 1 << 20,
+	KEYS		= 256,		/* so many are remembered */
+};
+
+enum {		/* opcodes of RFC 7143, 11.2.1.2 */
+	OP_NOP_OUT	= 0x00,
+	OP_COMMAND	= 0x01,
+	OP_TMF		= 0x02,
+	OP_LOGIN	= 0x03,
+	OP_TEXT		= 0x04,
+	OP_LOGOUT	= 0x06,
+	OP_NOP_IN	= 0x20,
+	OP_RESPONSE	= 0x21,
+	OP_TMF_RESPONSE	= 0x22,
+	OP_LOGIN_RESPONSE = 0x23,
+	OP_TEXT_RESPONSE = 0x24,
+	OP_DATA_IN	= 0x25,
+	OP_LOGOUT_RESPONSE = 0x26,
+	OP_R2T		= 0x31,
+	OP_ASYNC	= 0x32,
+	OP_REJECT	= 0x3f,
+};
+
+#define TAG_NONE	0xffffffffu
+
+/* What an initiator advertised: RFC 7145, 9.2 */
+struct key {
+	uint32_t rkey;
+	uint64_t va;
+	uint32_t length;
+};
+
+/* A PDU, as it lies in the memory that is sent or was received into. */
+struct pdu {
+	uint8_t *iser;		/* the iSER header */
+	uint8_t *bhs;
+	uint8_t *data;
+	uint32_t length;	/* of all of it */
+};
+
+/* A command that is being executed. */
+struct command {
+	uint32_t itt;
+	uint8_t cdb[16];
+	uint32_t length;	/* expected data transfer length */
+	bool read, write;
+	struct key key;
+};
+
+struct connection {
+	struct rdma_cm_id *id;
+	struct ibv_pd *pd;
+	struct ibv_comp_channel *channel;
+	struct ibv_cq *cq;
+	struct ibv_mr *mr;		/* of memory */
+	uint8_t *memory;		/* slots for receives, then for sends, then scratch */
+	pthread_t thread;
+	bool bad;			/* nothing can be done with it any more */
+	uint64_t sends;			/* posted */
+	uint64_t sent;			/* completed */
+	enum ibv_wc_status status;	/* of the last one that completed */
+	int waiting[RECEIVES];		/* slots that were received into, in order */
+	uint32_t lengths[RECEIVES];
+	unsigned int arrived, taken;
+	uint32_t stat_sn, cmd_sn;
+	bool full_feature;
+};
+
+/* What an attack was asked to do; main.c has the meaning of each. */
+struct plan {
+	int times;
+	unsigned int wait_ms;
+	bool invalidate;
+	bool write, after, from_end, own_va;
+	long at;
+	uint32_t length, ago, change, index;
+};
+
+extern struct plan plan;
+extern uint8_t *disk;		/* BLOCKS blocks, common to all connections */
+
+/* verbs.c */
+struct connection *connection_accept(struct rdma_cm_id *id, const struct rdma_conn_param *param);
+void connection_free(struct connection *c);
+bool receive(struct connection *c, struct pdu *pdu, int timeout_ms);
+struct pdu new_pdu(struct connection *c);
+bool send_pdu(struct connection *c, const struct pdu *pdu);
+bool send_invalidating(struct connection *c, const struct pdu *pdu, uint32_t rkey);
+bool rdma(struct connection *c, enum ibv_wr_opcode opcode, void *local, uint32_t length,
+	  uint64_t va, uint32_t rkey);
+uint8_t *scratch(struct connection *c);
+void hang_up(struct connection *c);
+void pause_ms(unsigned int ms);
+
+/* target.c */
+void serve(struct connection *c);
+struct pdu response(struct connection *c, uint32_t itt, uint8_t opcode);
+void set_data(struct pdu *pdu, const void *data, uint32_t length);
+bool login(struct connection *c, const struct pdu *request);
+bool move(struct connection *c, const struct command *command);
+struct key known_key(unsigned int ago);
+
+/* attack.c */
+bool attack_choose(const char *name);
+void attack_list(FILE *file);
+bool attack_login(struct connection *c, const struct pdu *request);
+bool attack(struct connection *c, const struct command *command);
+
+static inline void put16(uint8_t *at, uint16_t value)
+{
+	at[0] = value >> 8;
+	at[1] = value;
+}
+
+static inline void put32(uint8_t *at, uint32_t value)
+{
+	put16(at, value >> 16);
+	put16(at + 2, value);
+}
+
+static inline uint32_t get32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3];
+}
+
+static inline uint64_t get64(const uint8_t *at)
+{
+	return (uint64_t)get32(at) << 32 | get32(at + 4);
+}
+
+static inline uint32_t get24(const uint8_t *at)
+{
+	return at[0] << 16 | at[1] << 8 | at[2];
+}
+
+static inline void put24(uint8_t *at, uint32_t value)
+{
+	at[0] = value >> 16;
+	put16(at + 1, value);
+}
+
+#endif
