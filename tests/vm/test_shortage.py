@@ -20,7 +20,7 @@ from iserlab import reports, shortage
 KERNELS = ("debug",)
 CAPABLE = ("debug", "mainline")
 SAMPLE = 2
-FEW = 4         # by default one of so many places
+FEW = 8         # by default one of so many places
 OFTEN = 64      # so many allocations below a place, and more in powers of two, are enough
 
 LIFE = """
@@ -88,7 +88,7 @@ def test_memory_runs_out_at_load(sim, sampled, tell):
     """The module is loaded, or is not and leaves nothing; then it can be."""
     tried = 0
     with shortage.only_at_load(sim.guest):
-        for nth in itertools.count(1, 2 * FEW if sampled else 1):
+        for nth in itertools.count(1, FEW if sampled else 1):
             if not load_once(sim, nth):
                 break
             tried += 1
