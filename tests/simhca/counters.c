@@ -104,7 +104,7 @@ void sim_counters_show(struct sim_adapter *ad, struct seq_file *m)
 {
 	int i;
 
-	seq_printf(m, "dma_ops=%d\n", SIM_DMA_OPS);
+	seq_printf(m, "dma_ops=%d\n", !!ad->dma.maps);
 	seq_printf(m, "engine_ns=%llu\n", READ_ONCE(ad->engine.busy_ns));
 	for (i = 0; i < SIM_NR_COUNTERS; i++)
 		seq_printf(m, "%s=%llu\n", counter_names[i], total(ad, i));

@@ -194,7 +194,7 @@ struct sim_ibdev *sim_device_register(struct sim_adapter *ad)
 	fill_device(ad, &dev->ib);
 	ret = ib_device_set_netdev(&dev->ib, ad->netdev, 1);
 	if (!ret)
-		ret = ib_register_device(&dev->ib, ad->name, &ad->pdev->dev);
+		ret = ib_register_device(&dev->ib, ad->name, ad->dma_dev);
 	if (ret) {
 		ib_dealloc_device(&dev->ib);
 		return ERR_PTR(ret);

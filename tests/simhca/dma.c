@@ -22,14 +22,20 @@
  * unmap and sync.  A consumer that forgets a sync then sees stale data, as it
  * would on a machine whose caches are not coherent.
  *
- * Where own operations are not to be had (an x86 kernel with neither XEN nor
- * GART_IOMMU) addresses are physical addresses and nothing of this is checked
- * or counted; the counters file says "dma_ops=0".
+ * With the module parameter dma_device the adapter is behind that PCI device's
+ * IOMMU instead: the kernel's own driver maps for it, and each access looks in
+ * the IOMMU's page tables.
+ *
+ * Where there is neither that nor are own operations to be had (an x86 kernel
+ * with neither XEN nor GART_IOMMU) addresses are physical addresses and nothing
+ * of this is checked or counted; the counters file says "dma_ops=0".
  *
  * Recovery: what is still mapped when the adapter goes is told and released.
  */
 #include <linux/dma-map-ops.h>
+#include <linux/iommu.h>
 #include <linux/mm.h>
+#include <linux/pci.h>
 #include <linux/platform_device.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -370,19 +376,7 @@ static const struct dma_map_ops sim_dma_ops = {
 	.dma_supported = op_supported,
 };
 
-/**
- * sim_dma_at - the memory behind a DMA address
- * @ad: the adapter
- * @addr: address
- * @len: number of bytes, all of one mapping
- * @write: the adapter is about to write
- *
- * Engine context.
- *
- * Return: the memory, or NULL where the adapter has no business there; that
- * is counted and noted.
- */
-void *sim_dma_at(struct sim_adapter *ad, u64 addr, u32 len, bool write)
+static void *mapped_at(struct sim_adapter *ad, u64 addr, u32 len, bool write)
 {
 	struct sim_dma_map *map = slot_of(&ad->dma, addr);
 	u64 base = READ_ONCE(map->addr);
@@ -404,45 +398,17 @@ void *sim_dma_at(struct sim_adapter *ad, u64 addr, u32 len, bool write)
 	return (map->bounce ?: map->mem) + off;
 }
 
-/**
- * sim_dma_hold_key - a valid MR begins or ceases to cover a mapping
- * @ad: the adapter
- * @addr: address in the mapping's first page or later
- * @delta: 1 or -1
- *
- * Engine context.
- */
-void sim_dma_hold_key(struct sim_adapter *ad, u64 addr, int delta)
+static void hold(struct sim_adapter *ad, u64 addr, int keys, int sends)
 {
 	struct sim_dma_map *map = slot_of(&ad->dma, addr);
 
-	if (same_slot(READ_ONCE(map->addr), addr))
-		WRITE_ONCE(map->keys, map->keys + delta);
+	if (same_slot(READ_ONCE(map->addr), addr)) {
+		WRITE_ONCE(map->keys, map->keys + keys);
+		WRITE_ONCE(map->sends, map->sends + sends);
+	}
 }
 
-/**
- * sim_dma_hold_send - a Send begins or ceases to need a mapping
- * @ad: the adapter
- * @addr: address in the mapping
- * @delta: 1 or -1
- *
- * Engine context.
- */
-void sim_dma_hold_send(struct sim_adapter *ad, u64 addr, int delta)
-{
-	struct sim_dma_map *map = slot_of(&ad->dma, addr);
-
-	if (same_slot(READ_ONCE(map->addr), addr))
-		WRITE_ONCE(map->sends, map->sends + delta);
-}
-
-/**
- * sim_dma_init - take over the DMA operations of the adapter's device
- * @ad: the adapter
- *
- * Return: 0 or a negative error number.
- */
-int sim_dma_init(struct sim_adapter *ad)
+static int take_over(struct sim_adapter *ad)
 {
 	struct sim_dma *dma = &ad->dma;
 	u32 i;
@@ -455,20 +421,14 @@ int sim_dma_init(struct sim_adapter *ad)
 	for (i = 1; i < SIM_DMA_SLOTS - 1; i++)
 		dma->maps[i].next = i + 1;
 	dma->free = 1;
-	set_dma_ops(&ad->pdev->dev, &sim_dma_ops);
+	set_dma_ops(ad->dma_dev, &sim_dma_ops);
 	return 0;
 }
 
-/**
- * sim_dma_exit - release the table of mappings
- * @ad: the adapter; no device is registered any more
- */
-void sim_dma_exit(struct sim_adapter *ad)
+static void give_back(struct sim_adapter *ad)
 {
 	u32 i;
 
-	if (!ad->dma.maps)
-		return;
 	for (i = 1; i < SIM_DMA_SLOTS; i++) {
 		if (!ad->dma.maps[i].addr)
 			continue;
@@ -476,39 +436,144 @@ void sim_dma_exit(struct sim_adapter *ad)
 			      ad->dma.maps[i].addr, ad->dma.maps[i].len);
 		kfree(ad->dma.maps[i].bounce);
 	}
-	set_dma_ops(&ad->pdev->dev, NULL);
+	set_dma_ops(ad->dma_dev, NULL);
 	vfree(ad->dma.maps);
 	ad->dma.maps = NULL;
 }
 
 #else /* !SIM_DMA_OPS */
 
-void *sim_dma_at(struct sim_adapter *ad, u64 addr, u32 len, bool write)
+static void *mapped_at(struct sim_adapter *ad, u64 addr, u32 len, bool write)
 {
-	if (!pfn_valid(PHYS_PFN(addr)) || !pfn_valid(PHYS_PFN(addr + len))) {
-		sim_violation(ad, SIM_C_v_dma_unmapped,
-			      "%s of address %#llx+%u, which is no memory",
-			      write ? "write" : "read", addr, len);
-		return NULL;
-	}
-	return phys_to_virt(addr);
+	return NULL;
 }
 
-void sim_dma_hold_key(struct sim_adapter *ad, u64 addr, int delta)
+static void hold(struct sim_adapter *ad, u64 addr, int keys, int sends)
 {
 }
 
-void sim_dma_hold_send(struct sim_adapter *ad, u64 addr, int delta)
-{
-}
-
-int sim_dma_init(struct sim_adapter *ad)
+static int take_over(struct sim_adapter *ad)
 {
 	return 0;
 }
 
-void sim_dma_exit(struct sim_adapter *ad)
+static void give_back(struct sim_adapter *ad)
 {
 }
 
 #endif
+
+/* What the IOMMU makes of an address, up to the end of the page. */
+static void *translated_at(struct sim_adapter *ad, u64 addr, u32 *len,
+			   bool write)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(ad->dma_dev);
+	phys_addr_t phys = domain ? iommu_iova_to_phys(domain, addr) : addr;
+
+	if (!phys || !pfn_valid(PHYS_PFN(phys))) {
+		sim_violation(ad, SIM_C_v_dma_unmapped,
+			      "%s of address %#llx+%u, which is no memory",
+			      write ? "write" : "read", addr, *len);
+		return NULL;
+	}
+	if (domain)
+		*len = min_t(u32, *len, PAGE_SIZE - offset_in_page(addr));
+	return phys_to_virt(phys);
+}
+
+/**
+ * sim_dma_at - the memory behind a DMA address
+ * @ad: the adapter
+ * @addr: address
+ * @len: number of bytes, all of one mapping; receives how many of them are
+ *       contiguous
+ * @write: the adapter is about to write
+ *
+ * Engine context.
+ *
+ * Return: the memory, or NULL where the adapter has no business there; that
+ * is counted and noted.
+ */
+void *sim_dma_at(struct sim_adapter *ad, u64 addr, u32 *len, bool write)
+{
+	return ad->dma.maps ? mapped_at(ad, addr, *len, write) :
+			      translated_at(ad, addr, len, write);
+}
+
+/**
+ * sim_dma_hold_key - a valid MR begins or ceases to cover a mapping
+ * @ad: the adapter
+ * @addr: address in the mapping's first page or later
+ * @delta: 1 or -1
+ *
+ * Engine context.
+ */
+void sim_dma_hold_key(struct sim_adapter *ad, u64 addr, int delta)
+{
+	if (ad->dma.maps)
+		hold(ad, addr, delta, 0);
+}
+
+/**
+ * sim_dma_hold_send - a Send begins or ceases to need a mapping
+ * @ad: the adapter
+ * @addr: address in the mapping
+ * @delta: 1 or -1
+ *
+ * Engine context.
+ */
+void sim_dma_hold_send(struct sim_adapter *ad, u64 addr, int delta)
+{
+	if (ad->dma.maps)
+		hold(ad, addr, 0, delta);
+}
+
+static struct pci_dev *find_pci(const char *name)
+{
+	struct pci_dev *pci = NULL;
+
+	for_each_pci_dev(pci)
+		if (!strcmp(pci_name(pci), name))
+			return pci;
+	return NULL;
+}
+
+static int share_iommu(struct sim_adapter *ad, const char *name)
+{
+	struct device *dev;
+
+	ad->dma.pci = find_pci(name);
+	if (!ad->dma.pci) {
+		pr_err("simhca: dma_device=%s is no PCI device\n", name);
+		return -ENODEV;
+	}
+	dev = &ad->dma.pci->dev;
+	ad->dma_dev = dev;
+	dma_set_max_seg_size(dev, SZ_2G);
+	return dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
+}
+
+/**
+ * sim_dma_init - decide who maps memory for the adapter
+ * @ad: the adapter
+ *
+ * Return: 0 or a negative error number.
+ */
+int sim_dma_init(struct sim_adapter *ad)
+{
+	const char *pci = sim_dma_device();
+
+	ad->dma_dev = &ad->pdev->dev;
+	return pci ? share_iommu(ad, pci) : take_over(ad);
+}
+
+/**
+ * sim_dma_exit - forget all mappings
+ * @ad: the adapter; no device is registered any more
+ */
+void sim_dma_exit(struct sim_adapter *ad)
+{
+	if (ad->dma.maps)
+		give_back(ad);
+	pci_dev_put(ad->dma.pci);
+}

@@ -48,7 +48,7 @@ static void *sge_at(struct sim_qp *qp, const struct ib_sge *sge, u32 off,
 
 	*got = sge->length - off;
 	if (sge->lkey == SIM_LOCAL_DMA_LKEY && qp->ib.device->local_dma_lkey)
-		return sim_dma_at(ad, addr, *got, write);
+		return sim_dma_at(ad, addr, got, write);
 	mr = sim_mr_by_key(ad, sge->lkey);
 	if (!mr) {
 		sim_violation(ad, SIM_C_v_mr_bad_key,

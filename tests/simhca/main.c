@@ -31,6 +31,11 @@ module_param(knobs, charp, 0444);
 MODULE_PARM_DESC(knobs,
 		 "knobs to set before registration: name=value,name=value");
 
+static char *dma_device;
+module_param(dma_device, charp, 0444);
+MODULE_PARM_DESC(dma_device,
+		 "PCI device, like 0000:00:05.0, whose IOMMU the adapters use");
+
 static u32 base;
 
 /**
@@ -52,6 +57,16 @@ u32 sim_subnet(int index)
 bool sim_shared(void)
 {
 	return shared;
+}
+
+/**
+ * sim_dma_device - whose IOMMU is there to be used?
+ *
+ * Return: the module parameter: the name of a PCI device, or NULL.
+ */
+const char *sim_dma_device(void)
+{
+	return dma_device;
 }
 
 static void destroy_all(void)

@@ -151,7 +151,7 @@ static void *at_gaps(struct sim_mr *mr, u64 off, u32 want, u32 *got, bool write)
 	for (i = 0; i < mr->n && off >= mr->len[i]; i++)
 		off -= mr->len[i];
 	*got = min_t(u64, want, mr->len[i] - off);
-	return sim_dma_at(mr->ad, mr->addr[i] + off, *got, write);
+	return sim_dma_at(mr->ad, mr->addr[i] + off, got, write);
 }
 
 /**
@@ -172,7 +172,7 @@ void *sim_mr_at(struct sim_mr *mr, u64 va, u32 want, u32 *got, bool write)
 
 	if (mr->dma_mr) {
 		*got = want;
-		return sim_dma_at(mr->ad, va, want, write);
+		return sim_dma_at(mr->ad, va, got, write);
 	}
 	if (mr->gaps)
 		return at_gaps(mr, va - mr->iova, want, got, write);
@@ -180,7 +180,7 @@ void *sim_mr_at(struct sim_mr *mr, u64 va, u32 want, u32 *got, bool write)
 	off = va - (mr->iova & ~mask);
 	*got = min_t(u64, want, mask + 1 - (off & mask));
 	return sim_dma_at(mr->ad, mr->addr[off >> mr->page_shift] +
-			  (off & mask), *got, write);
+			  (off & mask), got, write);
 }
 
 /**

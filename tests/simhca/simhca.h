@@ -211,11 +211,12 @@ struct sim_dma {
 	struct sim_dma_map *maps;
 	u32 free;
 	u32 generation;
+	struct pci_dev *pci;	/* whose IOMMU is used; there are no maps then */
 };
 
 int sim_dma_init(struct sim_adapter *ad);
 void sim_dma_exit(struct sim_adapter *ad);
-void *sim_dma_at(struct sim_adapter *ad, u64 addr, u32 len, bool write);
+void *sim_dma_at(struct sim_adapter *ad, u64 addr, u32 *len, bool write);
 void sim_dma_hold_key(struct sim_adapter *ad, u64 addr, int delta);
 void sim_dma_hold_send(struct sim_adapter *ad, u64 addr, int delta);
 
@@ -258,6 +259,7 @@ struct sim_adapter {
 	int index;
 	char name[16];
 	struct platform_device *pdev;
+	struct device *dma_dev;
 	struct net_device *netdev;
 	struct dentry *debugfs;
 	s64 knobs[SIM_NR_KNOBS];
@@ -285,6 +287,7 @@ void sim_adapter_destroy(int index);
 int sim_adapter_power(struct sim_adapter *ad, bool on);
 struct sim_adapter *sim_adapter_get(int index);
 u32 sim_subnet(int index);
+const char *sim_dma_device(void);
 
 int sim_netdev_create(struct sim_adapter *ad);
 void sim_netdev_destroy(struct sim_adapter *ad);

@@ -188,6 +188,12 @@ def sim(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-
 
 
 @pytest.fixture
+def iommu(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
+    """The same behind an IOMMU."""
+    yield from lent(rig.iommu())
+
+
+@pytest.fixture
 def simlun(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
     """The same with a session that other such tests used before: sim.standing."""
     made = rig.sim()

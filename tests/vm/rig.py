@@ -2,9 +2,9 @@
 """What the tests stand on: guests that are booted once and shared by many tests.
 
 Owns: Host, a guest that is target and initiator at once (the quickest topology), Pair,
-two guests with a cable between them, Sim, one with a simulated adapter, and Rig, which
-keeps one of each per kernel and process (pytest-xdist's; the tests of one file on one
-kernel are run by the same).
+two guests with a cable between them, Sim, one with a simulated adapter, Iommu, where that
+is behind an IOMMU, and Rig, which keeps one of each per kernel and process (pytest-xdist's;
+the tests of one file on one kernel are run by the same).
 
 Normally: a guest boots when the first test wants it. The standing LUN, logged in with
 default settings, is shared by all tests that do not ask for anything else. A test that
@@ -177,9 +177,11 @@ class Pair:
 
 class Sim:
     """A guest with a simulated adapter (tests/simhca) whose target never lies, until told to."""
+    name, devices, cmdline, dma_device = "sim", (), "", None
 
     def __init__(self, kernel, stock, logs):
-        self.guest = Guest(kernel, name="sim", workdir=logs, boot_timeout=BOOT)
+        self.guest = Guest(kernel, name=self.name, devices=self.devices,
+                           extra_cmdline=self.cmdline, workdir=logs, boot_timeout=BOOT)
         self.stock = stock
         self.hca = self.initiator = self.standing = None
         self.clean, self.started = True, False
@@ -189,7 +191,7 @@ class Sim:
         self.guest.start()
         if not self.stock:
             module.install(self.guest)
-        self.hca = simhca.load(self.guest)
+        self.hca = simhca.load(self.guest, dma_device=self.dma_device)
         self.initiator = Initiator(self.guest)
         self.initiator.load()
         self.initiator.start(**PATIENCE | HASTE)
@@ -260,6 +262,14 @@ class Sim:
             self.clean = True
 
 
+class Iommu(Sim):
+    """The same behind an emulated IOMMU, in which an unmapped page is gone at once."""
+    name = "iommu"
+    devices = ("-device", "intel-iommu", "-device", "pci-testdev,addr=10")
+    cmdline = "intel_iommu=on iommu.passthrough=0 iommu.strict=1"
+    dma_device = "0000:00:10.0"
+
+
 def prepare(guest, stock, number=1):
     """Make a booted guest a host of the RDMA network that loads the module under test.
 
@@ -302,6 +312,10 @@ class Rig:
     def sim(self):
         """A Sim, booted if there is none."""
         return self._get(Sim)
+
+    def iommu(self):
+        """An Iommu, booted if there is none."""
+        return self._get(Iommu)
 
     def _get(self, kind):
         if kind not in self.up:

@@ -174,12 +174,13 @@ class Guest:
     @nets: network cards, eth0 first: a Link to another guest, or None for
            one that is plugged into nothing
     @icount: virtual time counts instructions; repeatable, single CPU
+    @devices: more of them, as qemu wants them on its command line
     @workdir: where the console log goes; temporary if not given
     """
 
     def __init__(self, kernel, name="guest", smp=2, mem_mb=2048, icount=False, nets=(None,),
-                 extra_cmdline="", workdir=None, boot_timeout=180, shell=False):
-        self.kernel, self.name, self.nets = kernel, name, list(nets)
+                 devices=(), extra_cmdline="", workdir=None, boot_timeout=180, shell=False):
+        self.kernel, self.name, self.nets, self.devices = kernel, name, list(nets), devices
         self.smp, self.mem_mb, self.icount = (1 if icount else smp), mem_mb, icount
         self.extra_cmdline, self.boot_timeout, self.shell = extra_cmdline, boot_timeout, shell
         self._own_workdir = None if workdir else _temporary(name)
@@ -300,7 +301,7 @@ class Guest:
     def _argv(self, initrd, agent, monitor):
         """The command line of qemu."""
         accel = qemu.TCG_ICOUNT if self.icount else qemu.accelerator(self.kernel, initrd)
-        argv = [*accel, *qemu.machine(self.smp, self.mem_mb),
+        argv = [*accel, *qemu.machine(self.smp, self.mem_mb), *self.devices,
                 "-kernel", self.kernel.image, "-initrd", initrd, "-append", self._cmdline(),
                 "-chardev", f"file,id=console,path={self.console_log},append=on",
                 "-serial", "chardev:console",

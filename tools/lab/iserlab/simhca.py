@@ -140,16 +140,19 @@ class Adapter:
         return self._read("power").strip() == "1"
 
 
-def load(guest, adapters=1, shared=False, **knobs):
+def load(guest, adapters=1, shared=False, dma_device=None, **knobs):
     """Build the module, load it in a guest; returns the adapter, or a list if told how many.
 
     @adapters: how many
     @shared: they are several ways to the same disks
+    @dma_device: name of a PCI device whose IOMMU they use
     @knobs: what is to be set before the devices are registered
     """
     ko = module.build(guest.kernel, module.SIMHCA)
     guest.put(ko, "/root/simhca.ko")
     words = [f"adapters={adapters}", f"shared={int(shared)}"]
+    if dma_device:
+        words.append(f"dma_device={dma_device}")
     if knobs:
         words.append("knobs=" + ",".join(f"{name}={int(value)}" for name, value in knobs.items()))
     guest.run("modprobe -a $(modinfo -F depends /root/simhca.ko | tr , ' ') && "

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An adapter behind an IOMMU, which knows only the pages that are mapped for it.
+
+Normally: the simulated adapter looks each address up in the page tables of an emulated Intel
+IOMMU. The kernel's own driver fills these, merges pages that lie together, and takes them out at
+once (iommu.strict). Verified data of all sizes pass, and nothing else was touched.
+
+Recovery: an address that is not mapped fails the connection, and is counted.
+"""
+
+import pytest
+
+KERNELS = ("6.12",)     # all with --all
+SAMPLE = 3
+KINDS = {
+    "usual": {},
+    "MRs with gaps": {"sg_gaps": 1},
+    "two pages in an MR": {"max_pages": 2},
+    "no local DMA lkey": {"local_dma_lkey": 0},
+    "no remote invalidation": {"remote_inv": 0},
+    "late acknowledgements": {"ack_delay_us": 3000, "resend": 1},
+    "unsolicited data": {"initial_r2t": 0},
+}
+FAULTS = {
+    "lost": "at=cmd nth=5 do=abort",
+    "QP fails": "at=cmd nth=5 do=qp_fatal",
+    "written to behind the response": "at=read nth=3 do=touch us=500",
+    "key not invalidated, then used": "at=rsp_read nth=3 do=inv mode=silent",
+}
+
+
+def ends_well(sim, session):
+    """Nothing was touched that was not mapped, and nothing is left."""
+    sim.initiator.logout(session)
+    assert sim.kept_the_rules() and not sim.left()
+
+
+def test_the_iommu_is_there(iommu):
+    """It translates for the adapter, and it is strict."""
+    where = f"/sys/bus/pci/devices/{iommu.dma_device}/iommu_group/type"
+    assert iommu.guest.read(where).strip() == "DMA"
+    assert not iommu.hca.counters()["dma_ops"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_are_right(iommu, kind):
+    """With all kinds of memory that adapters want."""
+    iommu.adapter(**KINDS[kind])
+    session = iommu.login()
+    iommu.io(session)
+    assert iommu.hca.counters()["connects"] == 1, "the connection was lost meanwhile"
+    ends_well(iommu, session)
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_faults(iommu, what):
+    """Memory is unmapped when nobody can use it any more."""
+    session = iommu.login()
+    iommu.hca.rules(FAULTS[what])
+    iommu.io(session)
+    assert all(iommu.hca.hits())
+    iommu.hca.calm()
+    iommu.io(session)
+    ends_well(iommu, session)
