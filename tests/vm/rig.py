@@ -56,6 +56,7 @@ class Lun:
     session: Session
     device: str
     store: str
+    server: object
 
     def run(self, command, **kwargs):
         """Run a command that has DEVICE and STORE in its environment."""
@@ -69,6 +70,7 @@ class Host:
     def __init__(self, kernel, stock, logs):
         self.guest = Guest(kernel, name="host", workdir=logs, boot_timeout=BOOT)
         self.stock = stock
+        self.module = module.IB_ISER
         self.built = self.port = self.initiator = self.tcp = None
         self.target, self.tgt = Lio(self.guest), Tgt(self.guest)
         self.standing = None
@@ -97,25 +99,24 @@ class Host:
         """A portal that does not speak iSER."""
         return Portal(self.port.ipv4, TCP_PORT, iser=False)
 
-    def login(self, target, portal=None, **kwargs):
+    def login(self, target, portal=None, server=None, **kwargs):
         """Serve a target with a single session, and log in to it."""
-        self.target.serve(target)
+        (server or self.target).serve(target)
         (session,) = self.initiator.login(target.iqn, portal or target.portals[0],
                                           luns=len(target.disks), **kwargs)
         return session
 
-    def lun(self, session, target, number=0):
-        """One LUN of a session."""
-        return Lun(self, session, session.disks[number], target.disks[number].path)
-
-    def standing_lun(self):
-        """The LUN that is there for any test that just wants one."""
-        if self.standing is None:
+    def standing_lun(self, server=None):
+        """The LUN that is there for any test that just wants one; of LIO unless told."""
+        server = server or self.target
+        if self.standing is None or self.standing.server is not server:
+            self.clean = False
             self.clear()
             target = Target(IQN, (Disk("disk0", 320, PROVISIONED),),
                             (self.portal, self.tcp_portal))
-            self.standing = self.lun(self.login(target), target)
             self.clean = False
+            session = self.login(target, server=server)
+            self.standing = Lun(self, session, session.disk, target.disks[0].path, server)
         return self.standing
 
     def clear(self):
@@ -125,8 +126,17 @@ class Host:
             self.initiator.clear()
             self.target.clear()
             self.tgt.clear()
+            self.use(module.IB_ISER)
             self.initiator.load()
             self.clean = True
+
+    def use(self, variant):
+        """Have a variant of the module loaded, until what is there is cleared."""
+        if variant != self.module and not self.stock:
+            self.initiator.unload()
+            module.install(self.guest, variant)
+            self.initiator.load()
+            self.module = variant
 
     def program(self, name, *words, **kwargs):
         """Run one of the programs in tests/vm/guest."""

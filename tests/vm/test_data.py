@@ -14,6 +14,7 @@ import json
 
 import pytest
 
+from iserlab import variants
 from iserlab.target import Target
 from rig import IQN
 
@@ -111,10 +112,33 @@ def test_memory_layouts(lun, layout):
                      *(f"{length}:{layout}" for length in lengths))
 
 
+def invalidates_itself(host, session, target):
+    """All keys are dead in the end, and it was not the target who killed them."""
+    host.program("direct.py", session.disk, target.disks[0].path, *EDGES,
+                 *(f"{length}:gaps" for length in EDGES))
+    counted = host.initiator.statistics(session)
+    return counted["rkeys_invalidated_local"] and not counted["rkeys_invalidated_remote"]
+
+
 def test_a_target_that_never_invalidates(host):
     """tgt: all writes are solicited, and each registration is invalidated on our side."""
     target = Target(IQN)
     host.tgt.serve(target)
     (session,) = host.initiator.login(IQN, host.portal)
-    host.program("direct.py", session.disk, target.disks[0].path, *EDGES,
-                 *(f"{length}:gaps" for length in EDGES))
+    assert invalidates_itself(host, session, target)
+
+
+def test_a_target_that_is_told_not_to_invalidate(host):
+    """LIO does what the initiator says that it is capable of."""
+    host.use(variants.of(variants.ALONE))
+    target = Target(IQN)
+    assert invalidates_itself(host, host.login(target), target)
+
+
+def test_a_target_that_invalidates(host):
+    """LIO: nothing is left to be done on our side."""
+    target = Target(IQN)
+    session = host.login(target)
+    assert not invalidates_itself(host, session, target)
+    counted = host.initiator.statistics(session)
+    assert counted["rkeys_invalidated_remote"] and not counted["rkeys_invalidated_local"]

@@ -164,6 +164,11 @@ class Initiator:
         said = self.guest.run(f"iscsiadm -m session -r {session.number} -P {level}").stdout
         return dict(re.findall(r"^\s*([\w ]+): (.*)$", said, re.MULTILINE))
 
+    def statistics(self, session):
+        """What `iscsiadm -m session -s` counts."""
+        said = self.guest.run(f"iscsiadm -m session -r {session.number} -s").stdout
+        return {name: int(value) for name, value in re.findall(r"(\w+): (\d+)$", said, re.M)}
+
     def resources(self):
         """How many RDMA objects of each kind exist in the guest."""
         said = self.guest.run("rdma resource show").stdout

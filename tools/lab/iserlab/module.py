@@ -33,6 +33,7 @@ class Module:
     top: str            # where Kbuild is told to begin
     result: str         # the file that it makes
     sources: tuple      # what it is built from
+    edits: tuple = ()   # (file, text, other text): a variant, to compare with
 
 
 IB_ISER = Module("ib_iser", ".", "drivers/infiniband/ulp/iser/ib_iser.ko",
@@ -57,11 +58,14 @@ def build(kernel, module=IB_ISER):
     files = list(sources(module))
     if not files:
         raise LabError(f"there are no sources of {module.name} in {', '.join(module.sources)}")
-    key = digest(str(kernel.kdir), *(str(file.relative_to(REPO)) for file in files), *files)
+    key = digest(str(kernel.kdir), str(module.edits),
+                 *(str(file.relative_to(REPO)) for file in files), *files)
     path = CACHE / "modules" / f"{module.name}-{kernel.release}-{key}"
 
     def make(base):
         copy_sources(files, base)
+        for edit in module.edits:
+            change(base, *edit)
         # counts what is executed, on a kernel that can (debug)
         kbuild(kernel, base / module.top, "GCOV_PROFILE=y",
                what=f"building {module.name} for {kernel.release}")
@@ -75,6 +79,15 @@ def copy_sources(files, base):
         copy = base / file.relative_to(REPO)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
+
+
+def change(base, name, text, other):
+    """Replace a text that is there once."""
+    path = base / name
+    source = path.read_text(encoding="utf-8")
+    if source.count(text) != 1:
+        raise LabError(f"{name} has {source.count(text)} times what a variant replaces: {text}")
+    path.write_text(source.replace(text, other), encoding="utf-8")
 
 
 def kbuild(kernel, directory, *words, **kwargs):

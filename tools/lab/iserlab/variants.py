@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Variants of the module, made to be compared with it and for nothing else.
+
+Owns: edits of its sources (module.py makes them in a copy). ALONE changes what the target is told.
+The others take a guarantee away, so that the bench can tell what that costs; they are unsafe, and
+some of them break rules of the verbs.
+
+Recovery: an edit whose text is not there any more is an error of the build.
+"""
+
+import dataclasses
+
+from . import module
+
+TOP = "drivers/infiniband/ulp/iser"
+
+# It says in its connect request that it does not want remote invalidation.
+ALONE = ((f"{TOP}/endpoint.c", "{ .flags = ISER_ZBVA_NOT_SUP }",
+          "{ .flags = ISER_ZBVA_NOT_SUP | ISER_SEND_W_INV_NOT_SUP }"),)
+
+# A command ends with its response, whether or not its key is dead; what is left alive is
+# invalidated when the MR is used again, as some initiators do.
+LIVE_KEYS = (
+    (f"{TOP}/iser.h", "	struct ib_cqe inv_cqe;\n	struct iscsi_task *task;\n",
+     "	struct ib_cqe inv_cqe;\n	struct iscsi_task *task;\n	u32 alive;\n"),
+    (f"{TOP}/response.c", "	} else {\n		iser_mr_invalidate(conn, task);\n	}\n",
+     "	} else if (it->rkey_live) {\n		it->mr->alive = it->mr->mr->rkey;\n"
+     "		it->rkey_live = false;\n		__iscsi_put_task(task);\n	}\n"),
+    (f"{TOP}/task.c", "		iser_chain(conn, &it->mr->reg.wr, &it->mr->reg.wr);\n",
+     "		if (it->mr->alive) {\n			it->mr->inv.send_flags = 0;\n"
+     "			it->mr->inv.ex.invalidate_rkey = it->mr->alive;\n"
+     "			it->mr->alive = 0;\n			conn->unsignalled++;\n"
+     "			iser_chain(conn, &it->mr->inv, &it->mr->inv);\n		}\n"
+     "		iser_chain(conn, &it->mr->reg.wr, &it->mr->reg.wr);\n"),
+)
+
+# A command ends with its response, whether or not the Send of its data was acknowledged.
+UNWAITED_SENDS = ((f"{TOP}/task.c", "	if (holds_ref || data_sge || conn->",
+                   "	if (holds_ref || conn->"),)
+
+# A key is the same each time.
+SAME_KEYS = ((f"{TOP}/mr.c", "	ib_update_fast_reg_key(mr, ib_inc_rkey(mr->rkey));\n", ""),)
+
+
+def of(*edits):
+    """The module with all these edits."""
+    return dataclasses.replace(module.IB_ISER, edits=sum(edits, ()))
