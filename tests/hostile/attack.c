@@ -5,383 +5,299 @@
  * An attack gets a command and the connection that it came over.  It need
  * not answer the command: where the initiator drops the connection, the
  * command comes again over the next one and is answered honestly, as an
- * attack happens only so often as was asked for.
+ * attack happens only so often as was ordered.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "hostile.h"
 
-struct plan plan = { .length = BLOCK, .times = 1, .wait_ms = 500 };
+/**
+ * struct attack - something that can be done
+ * @name: how it is ordered
+ * @run: does it instead of answering a command; returns false to hang up
+ * @request: the same instead of answering another request
+ * @at: the opcode of that
+ * @spoil: or, more simply, makes something else of the right response
+ * @opcode: that of the response, if it is not the right one
+ * @invalidates: the key of the memory that is attacked, with the response
+ * @unasked: it does not name the command
+ * @behind: it comes behind the right response
+ * @answers: if nobody objects it is an answer to the command
+ */
+struct attack {
+	const char *name;
+	bool (*run)(struct connection *c, const struct plan *plan, const struct command *command);
+	bool (*request)(struct connection *c, const struct plan *plan, const struct pdu *request);
+	uint8_t at;
+	void (*spoil)(struct connection *c, const struct command *command, struct pdu *pdu);
+	uint8_t opcode;
+	bool invalidates, unasked, behind, answers;
+};
 
 static void tell(struct connection *c, const char *what)
 {
-	printf("%s: %s\n", what, c->status == IBV_WC_SUCCESS ? "done" :
-	       ibv_wc_status_str(c->status));
-	fflush(stdout);
+	say("%s: %s", what, c->status == IBV_WC_SUCCESS ? "done" : ibv_wc_status_str(c->status));
+}
+
+static bool answer(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
+
+	return plan->invalidate ? send_invalidating(c, &pdu, command->key.rkey) :
+				  send_pdu(c, &pdu);
+}
+
+static bool be_honest(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	return move(c, command) && answer(c, plan, command);
 }
 
 /* ---- memory ------------------------------------------------------------ */
 
-static bool answer(struct connection *c, const struct command *command)
-{
-	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
+/* A command whose memory is kept for another attack, and how many of those were over. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct key key;
+	unsigned int over;
+} held = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER };
 
-	return plan.invalidate ? send_invalidating(c, &pdu, command->key.rkey) :
-				 send_pdu(c, &pdu);
+static void over(void)
+{
+	pthread_mutex_lock(&held.lock);
+	held.over++;
+	pthread_cond_broadcast(&held.changed);
+	pthread_mutex_unlock(&held.lock);
+}
+
+/* Answer a command when another attack is over. */
+static bool hold(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	unsigned int before;
+
+	if (!move(c, command))
+		return false;
+	pthread_mutex_lock(&held.lock);
+	held.key = command->key;
+	before = held.over;
+	say("held");
+	while (held.over == before)
+		pthread_cond_wait(&held.changed, &held.lock);
+	pthread_mutex_unlock(&held.lock);
+	return answer(c, plan, command);
 }
 
 /* The memory that is attacked: the command's own, or what the plan makes of it. */
-static struct key victim(const struct command *command)
+static struct key victim(const struct plan *plan, const struct command *command)
 {
-	struct key key = plan.ago ? known_key(plan.ago) : command->key;
+	struct key key = plan->held ? held.key : plan->ago ? known_key(plan->ago) : command->key;
 
-	if (plan.own_va)
-		key.rkey = known_key(plan.ago).rkey, key.va = command->key.va;
-	key.va += plan.at + (plan.from_end ? command->key.length : 0);
-	key.rkey = (key.rkey ^ plan.change) + plan.index * 256;
+	if (plan->own_va)
+		key.va = command->key.va;
+	key.va += plan->at + (plan->from_end ? command->key.length : 0);
+	key.rkey = (key.rkey ^ plan->change) + plan->index * 256;
 	return key;
 }
 
 /* Read or write memory that is not ours, or not now. */
-static bool memory(struct connection *c, const struct command *command)
+static bool memory(struct connection *c, const struct plan *plan, const struct command *command)
 {
-	struct key key = victim(command);
+	struct key key = victim(plan, command);
 	uint8_t *mine = scratch(c);
 	bool done;
 
-	if (plan.after) {
-		if (!move(c, command) || !answer(c, command))
+	if (plan->after) {
+		if (!be_honest(c, plan, command))
 			return false;
-		pause_ms(plan.wait_ms);
+		pause_ms(plan->wait_ms);
 	}
-	memset(mine, 0xee, plan.length);
-	done = rdma(c, plan.write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, mine, plan.length,
+	memset(mine, 0xee, plan->length);
+	done = rdma(c, plan->write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, mine, plan->length,
 		    key.va, key.rkey);
-	tell(c, plan.write ? "write" : "read");
-	if (done && !plan.write)
-		printf("found: %02x%02x%02x%02x\n", mine[0], mine[1], mine[2], mine[3]);
-	fflush(stdout);
-	if (!done)
-		return false;
-	return plan.after || (move(c, command) && answer(c, command));
+	tell(c, plan->write ? "write" : "read");
+	/* iWARP refuses a write later than it is done */
+	if (done && !stays(c, plan->patience_ms)) {
+		say("connection: dropped");
+		done = false;
+	}
+	return done && (plan->after || be_honest(c, plan, command));
 }
 
 /* ---- PDUs -------------------------------------------------------------- */
 
-static bool tell_sent(struct connection *c, const struct pdu *pdu)
+static void too_short(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	bool sent = send_pdu(c, pdu);
-
-	tell(c, "send");
-	return sent;
+	pdu->length = ISER_HEADER + BHS - 1;
 }
 
-static bool after_data(struct connection *c, const struct command *command, struct pdu *pdu)
+static void empty(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	if (!move(c, command))
-		return false;
-	*pdu = response(c, command->itt, OP_RESPONSE);
-	return true;
+	pdu->length = 1;
 }
 
-static bool too_short(struct connection *c, const struct command *command)
+static void too_long(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	pdu.length = ISER_HEADER + BHS - 1;
-	return tell_sent(c, &pdu);
+	pdu->length = SLOT;
 }
 
-static bool empty(struct connection *c, const struct command *command)
+static void opcode(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	pdu.length = 1;
-	return tell_sent(c, &pdu);
+	pdu->bhs[0] = 0x2e;
 }
 
-static bool too_long(struct connection *c, const struct command *command)
+static void data_length(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	pdu.length = SLOT;
-	return tell_sent(c, &pdu);
+	put24(pdu->bhs + 5, 0x7fffff);
 }
 
-static bool opcode(struct connection *c, const struct command *command)
+static void additional_header(struct connection *c, const struct command *command,
+			      struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	pdu.bhs[0] = 0x2e;
-	return tell_sent(c, &pdu);
+	pdu->bhs[4] = 0xff;
 }
 
-static bool data_length(struct connection *c, const struct command *command)
+static void tag(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	put24(pdu.bhs + 5, 0x7fffff);
-	return tell_sent(c, &pdu);
+	put32(pdu->bhs + 16, command->itt ^ 0x55aa55);
 }
 
-static bool additional_header(struct connection *c, const struct command *command)
+static void data_in(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	pdu.bhs[4] = 0xff;
-	return tell_sent(c, &pdu);
+	set_data(pdu, "0123456789abcdef", 16);
 }
 
-static bool tag(struct connection *c, const struct command *command)
+static void r2t(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	put32(pdu.bhs + 16, command->itt ^ 0x55aa55);
-	return tell_sent(c, &pdu);
+	put32(pdu->bhs + 44, command->length);
 }
 
-static bool no_tag(struct connection *c, const struct command *command)
+static void hello(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	put32(pdu.bhs + 16, TAG_NONE);
-	return tell_sent(c, &pdu);
+	pdu->iser[0] = 0x20;
 }
 
-static bool twice(struct connection *c, const struct command *command)
+static void async(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu) || !send_pdu(c, &pdu))
-		return false;
-	pdu = response(c, command->itt, OP_RESPONSE);
-	return tell_sent(c, &pdu);
-}
-
-static bool completed_tag(struct connection *c, const struct command *command)
-{
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu) || !send_pdu(c, &pdu))
-		return false;
-	pause_ms(plan.wait_ms);
-	pdu = response(c, command->itt, OP_RESPONSE);
-	return tell_sent(c, &pdu);
-}
-
-static bool response_before_data(struct connection *c, const struct command *command)
-{
-	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
-
-	if (!tell_sent(c, &pdu))
-		return false;
-	pause_ms(plan.wait_ms);
-	move(c, command);
-	tell(c, "data");
-	return true;
-}
-
-static bool foreign_pdu(struct connection *c, const struct command *command, uint8_t kind)
-{
-	struct pdu pdu = response(c, command->itt, kind);
-
-	return tell_sent(c, &pdu);
-}
-
-static bool data_in(struct connection *c, const struct command *command)
-{
-	struct pdu pdu = response(c, command->itt, OP_DATA_IN);
-
-	set_data(&pdu, "0123456789abcdef", 16);
-	return tell_sent(c, &pdu);
-}
-
-static bool r2t(struct connection *c, const struct command *command)
-{
-	struct pdu pdu = response(c, command->itt, OP_R2T);
-
-	put32(pdu.bhs + 44, command->length);
-	return tell_sent(c, &pdu);
-}
-
-static bool text(struct connection *c, const struct command *command)
-{
-	return foreign_pdu(c, command, OP_TEXT_RESPONSE);
-}
-
-static bool login_again(struct connection *c, const struct command *command)
-{
-	return foreign_pdu(c, command, OP_LOGIN_RESPONSE);
-}
-
-static bool logged_out(struct connection *c, const struct command *command)
-{
-	return foreign_pdu(c, command, OP_LOGOUT_RESPONSE);
-}
-
-static bool task_managed(struct connection *c, const struct command *command)
-{
-	return foreign_pdu(c, command, OP_TMF_RESPONSE);
-}
-
-static bool hello(struct connection *c, const struct command *command)
-{
-	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
-
-	pdu.iser[0] = 0x20;
-	return tell_sent(c, &pdu);
-}
-
-static bool async(struct connection *c, const struct command *command)
-{
-	struct pdu pdu = response(c, TAG_NONE, OP_ASYNC);
-
-	pdu.bhs[36] = 200;
-	tell_sent(c, &pdu);
-	return move(c, command) && answer(c, command);
+	pdu->bhs[36] = 200;
 }
 
 /* RFC 7143, 11.17: the header of what is rejected comes with it */
-static bool reject(struct connection *c, const struct command *command)
+static void reject(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu = response(c, TAG_NONE, OP_REJECT);
 	uint8_t header[BHS] = { OP_COMMAND, 0xc0 };
 
-	pdu.bhs[2] = 0x09;
+	pdu->bhs[2] = 0x09;
 	put32(header + 16, command->itt);
-	set_data(&pdu, header, sizeof(header));
-	return tell_sent(c, &pdu);
+	set_data(pdu, header, sizeof(header));
 }
 
-static bool stat_sn(struct connection *c, const struct command *command)
+static void stat_sn(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	c->stat_sn += 0x40000000;
-	return move(c, command) && answer(c, command);
+	put32(pdu->bhs + 24, c->stat_sn + 0x40000000);
 }
 
-static bool window_back(struct connection *c, const struct command *command)
+static void window_back(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	struct pdu pdu;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	put32(pdu.bhs + 28, c->cmd_sn - 1000);
-	put32(pdu.bhs + 32, c->cmd_sn - 900);
-	return tell_sent(c, &pdu);
+	put32(pdu->bhs + 28, c->cmd_sn - 1000);
+	put32(pdu->bhs + 32, c->cmd_sn - 900);
 }
 
-static bool sense(struct connection *c, const struct command *command)
+/* CHECK CONDITION with 65535 bytes of sense, of which 6 come */
+static void sense(struct connection *c, const struct command *command, struct pdu *pdu)
 {
 	static const uint8_t data[8] = { 0xff, 0xff, 0x70, 0, 2 };
-	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
 
-	pdu.bhs[3] = 0x02;
-	set_data(&pdu, data, sizeof(data));
-	return tell_sent(c, &pdu);
+	pdu->bhs[3] = 0x02;
+	set_data(pdu, data, sizeof(data));
 }
 
-static bool residual(struct connection *c, const struct command *command)
+static void residual(struct connection *c, const struct command *command, struct pdu *pdu)
 {
+	pdu->bhs[1] |= 0x02;
+	put32(pdu->bhs + 44, command->length + BLOCK);
+}
+
+static void ping(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	put32(pdu->bhs + 20, TAG_NONE);
+}
+
+/* Send something else than the right response; and that one too if nobody objects. */
+static bool forge(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	const struct attack *attack = plan->attack;
+	bool sent, kept;
 	struct pdu pdu;
 
-	if (!after_data(c, command, &pdu))
+	if (!move(c, command))
 		return false;
-	pdu.bhs[1] |= 0x02;
-	put32(pdu.bhs + 44, command->length + BLOCK);
-	return tell_sent(c, &pdu);
-}
-
-/* ---- keys that are not to be invalidated ------------------------------- */
-
-static bool invalidate(struct connection *c, const struct command *command, uint32_t rkey)
-{
-	struct pdu pdu;
-	bool sent;
-
-	if (!after_data(c, command, &pdu))
-		return false;
-	sent = send_invalidating(c, &pdu, rkey);
+	if (attack->behind) {
+		if (!answer(c, plan, command))
+			return false;
+		pause_ms(plan->wait_ms);
+	}
+	pdu = response(c, attack->unasked ? TAG_NONE : command->itt,
+		       attack->opcode ? attack->opcode : OP_RESPONSE);
+	if (attack->spoil)
+		attack->spoil(c, command, &pdu);
+	sent = attack->invalidates ? send_invalidating(c, &pdu, victim(plan, command).rkey) :
+				     send_pdu(c, &pdu);
 	tell(c, "send");
-	return sent;
-}
-
-static bool invalidate_foreign(struct connection *c, const struct command *command)
-{
-	return invalidate(c, command, known_key(1).rkey);
-}
-
-static bool invalidate_stale(struct connection *c, const struct command *command)
-{
-	return invalidate(c, command, command->key.rkey - 1);
-}
-
-static bool invalidate_unknown(struct connection *c, const struct command *command)
-{
-	return invalidate(c, command, command->key.rkey ^ 0x7fff00);
-}
-
-static bool invalidate_twice(struct connection *c, const struct command *command)
-{
-	return invalidate(c, command, command->key.rkey) &&
-	       invalidate(c, command, command->key.rkey);
-}
-
-static bool invalidate_by_nop(struct connection *c, const struct command *command)
-{
-	struct pdu pdu = response(c, TAG_NONE, OP_NOP_IN);
-	bool sent;
-
-	put32(pdu.bhs + 20, TAG_NONE);
-	sent = send_invalidating(c, &pdu, command->key.rkey);
-	tell(c, "send");
-	return sent;
+	kept = sent && stays(c, plan->patience_ms);
+	say("connection: %s", kept ? "kept" : "dropped");
+	return kept && (attack->behind || attack->answers || answer(c, plan, command));
 }
 
 /* ---- behaviour --------------------------------------------------------- */
 
-static bool flood(struct connection *c, const struct command *command)
+/* Many more than the initiator can have receives for; with a tag each wants an answer. */
+static bool send_pings(struct connection *c, uint32_t ttt)
 {
-	for (unsigned int n = 0; n < 20000; n++) {
+	bool kept = true;
+
+	for (unsigned int n = 0; n < 100 && kept; n++) {
 		struct pdu pdu = response(c, TAG_NONE, OP_NOP_IN);
 
 		c->stat_sn--;		/* RFC 7143, 11.19: it does not advance */
-		put32(pdu.bhs + 20, TAG_NONE);
-		if (!send_pdu(c, &pdu))
-			break;
+		put32(pdu.bhs + 20, ttt);
+		kept = send_repeatedly(c, &pdu, SENDS / 2);
 	}
-	tell(c, "flood");
-	return move(c, command) && answer(c, command);
+	say("connection: %s", kept ? "kept" : "dropped");
+	return kept;
 }
 
-static bool silence(struct connection *c, const struct command *command)
+static bool flood(struct connection *c, const struct plan *plan, const struct command *command)
 {
-	(void)command;
-	printf("silent\n");
-	fflush(stdout);
+	return send_pings(c, TAG_NONE) && be_honest(c, plan, command);
+}
+
+static bool ping_flood(struct connection *c, const struct plan *plan,
+		       const struct command *command)
+{
+	return send_pings(c, 7) && be_honest(c, plan, command);
+}
+
+static bool be_silent(struct connection *c)
+{
+	say("silent");
 	for (struct pdu pdu; receive(c, &pdu, -1);)
 		;
 	return false;
 }
 
+static bool silence(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	return be_silent(c);
+}
+
+static bool ignore(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	return true;
+}
+
 /* The command is aborted meanwhile: it is answered behind that. */
-static bool late(struct connection *c, const struct command *command)
+static bool late(struct connection *c, const struct plan *plan, const struct command *command)
 {
 	struct pdu pdu, tmf;
 
@@ -392,189 +308,268 @@ static bool late(struct connection *c, const struct command *command)
 	pdu = response(c, get32(tmf.bhs + 16), OP_TMF_RESPONSE);
 	if (!send_pdu(c, &pdu))
 		return false;
-	pause_ms(plan.wait_ms);
-	move(c, command);
-	tell(c, "data");
+	pause_ms(plan->wait_ms);
 	pdu = response(c, command->itt, OP_RESPONSE);
-	return tell_sent(c, &pdu);
-}
-
-static bool hang_up_now(struct connection *c, const struct command *command)
-{
-	(void)c;
-	(void)command;
+	send_pdu(c, &pdu);
+	tell(c, "send");
+	say("connection: %s", stays(c, plan->patience_ms) ? "kept" : "dropped");
 	return false;
 }
 
-static bool hang_up_after_data(struct connection *c, const struct command *command)
+static bool hang_up_now(struct connection *c, const struct plan *plan,
+			const struct command *command)
+{
+	return false;
+}
+
+static bool hang_up_after_data(struct connection *c, const struct plan *plan,
+			       const struct command *command)
 {
 	move(c, command);
 	return false;
 }
 
-static const struct attack {
-	const char *name;
-	bool (*run)(struct connection *c, const struct command *command);
-} attacks[] = {
-	{ "additional-header", additional_header },
-	{ "async", async },
-	{ "completed-tag", completed_tag },
-	{ "data-in", data_in },
-	{ "data-length", data_length },
-	{ "empty", empty },
-	{ "flood", flood },
-	{ "hang-up", hang_up_now },
-	{ "hang-up-after-data", hang_up_after_data },
-	{ "hello", hello },
-	{ "invalidate-by-nop", invalidate_by_nop },
-	{ "invalidate-foreign", invalidate_foreign },
-	{ "invalidate-stale", invalidate_stale },
-	{ "invalidate-twice", invalidate_twice },
-	{ "invalidate-unknown", invalidate_unknown },
-	{ "late", late },
-	{ "logged-out", logged_out },
-	{ "login-again", login_again },
-	{ "memory", memory },
-	{ "no-tag", no_tag },
-	{ "opcode", opcode },
-	{ "r2t", r2t },
-	{ "reject", reject },
-	{ "residual", residual },
-	{ "response-before-data", response_before_data },
-	{ "sense", sense },
-	{ "silence", silence },
-	{ "stat-sn", stat_sn },
-	{ "tag", tag },
-	{ "task-managed", task_managed },
-	{ "text", text },
-	{ "too-long", too_long },
-	{ "too-short", too_short },
-	{ "twice", twice },
-	{ "window-back", window_back },
-};
+/* ---- other requests than commands -------------------------------------- */
 
-/* ---- during login ------------------------------------------------------ */
-
-static bool login_hang_up(struct connection *c, const struct pdu *request)
+static bool request_hang_up(struct connection *c, const struct plan *plan,
+			    const struct pdu *request)
 {
-	(void)c;
-	(void)request;
 	return false;
 }
 
-static bool login_silence(struct connection *c, const struct pdu *request)
+static bool request_silence(struct connection *c, const struct plan *plan,
+			    const struct pdu *request)
 {
-	(void)request;
-	return silence(c, NULL);
+	return be_silent(c);
 }
 
-static bool login_slowly(struct connection *c, const struct pdu *request)
+/* Answer that there is more to be said, and take the next request. */
+static bool login_partly(struct connection *c, const struct pdu *request)
 {
-	pause_ms(plan.wait_ms);
+	struct pdu next;
+
+	request->bhs[1] &= 0x0c;	/* no transit from the present stage */
+	return login(c, request) && receive(c, &next, -1);
+}
+
+static bool login_hang_up_later(struct connection *c, const struct plan *plan,
+				const struct pdu *request)
+{
+	login_partly(c, request);
+	return false;
+}
+
+static bool login_silence_later(struct connection *c, const struct plan *plan,
+				const struct pdu *request)
+{
+	return login_partly(c, request) && be_silent(c);
+}
+
+static bool login_slowly(struct connection *c, const struct plan *plan,
+			 const struct pdu *request)
+{
+	pause_ms(plan->wait_ms);
 	return login(c, request);
 }
 
-static bool login_response_first(struct connection *c, const struct pdu *request)
+/* Something else, and then the right answer */
+static bool login_behind(struct connection *c, struct pdu *pdu, const struct pdu *request)
+{
+	send_pdu(c, pdu);
+	tell(c, "send");
+	return login(c, request);
+}
+
+static bool login_response_first(struct connection *c, const struct plan *plan,
+				 const struct pdu *request)
 {
 	struct pdu pdu = response(c, get32(request->bhs + 16), OP_RESPONSE);
 
-	return tell_sent(c, &pdu) && login(c, request);
+	return login_behind(c, &pdu, request);
 }
 
-static bool login_nop_first(struct connection *c, const struct pdu *request)
+static bool login_nop_first(struct connection *c, const struct plan *plan,
+			    const struct pdu *request)
 {
 	struct pdu pdu = response(c, TAG_NONE, OP_NOP_IN);
 
 	put32(pdu.bhs + 20, TAG_NONE);
-	return tell_sent(c, &pdu) && login(c, request);
+	return login_behind(c, &pdu, request);
 }
 
-static bool login_too_short(struct connection *c, const struct pdu *request)
+static bool login_too_short(struct connection *c, const struct plan *plan,
+			    const struct pdu *request)
 {
 	struct pdu pdu = response(c, get32(request->bhs + 16), OP_LOGIN_RESPONSE);
 
 	pdu.length = ISER_HEADER + 20;
-	return tell_sent(c, &pdu);
+	return login_behind(c, &pdu, request);
 }
 
-static bool login_data_length(struct connection *c, const struct pdu *request)
+static bool login_data_length(struct connection *c, const struct plan *plan,
+			      const struct pdu *request)
 {
 	struct pdu pdu = response(c, get32(request->bhs + 16), OP_LOGIN_RESPONSE);
 
 	put24(pdu.bhs + 5, 8192);
-	return tell_sent(c, &pdu);
+	return login_behind(c, &pdu, request);
 }
-
-static const struct login_attack {
-	const char *name;
-	bool (*run)(struct connection *c, const struct pdu *request);
-} login_attacks[] = {
-	{ "login-data-length", login_data_length },
-	{ "login-hang-up", login_hang_up },
-	{ "login-nop-first", login_nop_first },
-	{ "login-response-first", login_response_first },
-	{ "login-silence", login_silence },
-	{ "login-slowly", login_slowly },
-	{ "login-too-short", login_too_short },
-};
 
 /* ---- choosing ---------------------------------------------------------- */
 
-static const struct attack *chosen;
-static const struct login_attack *chosen_login;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static const struct attack attacks[] = {
+	{ "additional-header", .spoil = additional_header },
+	{ "async", .spoil = async, .opcode = OP_ASYNC, .unasked = true },
+	{ "data-in", .spoil = data_in, .opcode = OP_DATA_IN },
+	{ "data-length", .spoil = data_length },
+	{ "empty", .spoil = empty },
+	{ "flood", .run = flood },
+	{ "hang-up", .run = hang_up_now },
+	{ "hang-up-after-data", .run = hang_up_after_data },
+	{ "hello", .spoil = hello },
+	{ "hold", .run = hold },
+	{ "ignore", .run = ignore },
+	{ "invalidate", .invalidates = true, .answers = true },
+	{ "invalidate-by-nop", .spoil = ping, .opcode = OP_NOP_IN, .unasked = true,
+	  .invalidates = true },
+	{ "invalidate-twice", .invalidates = true, .behind = true },
+	{ "late", .run = late },
+	{ "logged-out", .opcode = OP_LOGOUT_RESPONSE },
+	{ "login-again", .opcode = OP_LOGIN_RESPONSE },
+	{ "login-data-length", .request = login_data_length, .at = OP_LOGIN },
+	{ "login-hang-up", .request = request_hang_up, .at = OP_LOGIN },
+	{ "login-hang-up-later", .request = login_hang_up_later, .at = OP_LOGIN },
+	{ "login-nop-first", .request = login_nop_first, .at = OP_LOGIN },
+	{ "login-response-first", .request = login_response_first, .at = OP_LOGIN },
+	{ "login-silence", .request = request_silence, .at = OP_LOGIN },
+	{ "login-silence-later", .request = login_silence_later, .at = OP_LOGIN },
+	{ "login-slowly", .request = login_slowly, .at = OP_LOGIN },
+	{ "login-too-short", .request = login_too_short, .at = OP_LOGIN },
+	{ "logout-hang-up", .request = request_hang_up, .at = OP_LOGOUT },
+	{ "logout-silence", .request = request_silence, .at = OP_LOGOUT },
+	{ "memory", .run = memory },
+	{ "no-tag", .unasked = true },
+	{ "opcode", .spoil = opcode },
+	{ "ping-flood", .run = ping_flood },
+	{ "r2t", .spoil = r2t, .opcode = OP_R2T },
+	{ "reject", .spoil = reject, .opcode = OP_REJECT, .unasked = true },
+	{ "residual", .spoil = residual, .answers = true },
+	{ "sense", .spoil = sense, .answers = true },
+	{ "silence", .run = silence },
+	{ "stat-sn", .spoil = stat_sn, .answers = true },
+	{ "tag", .spoil = tag },
+	{ "task-managed", .opcode = OP_TMF_RESPONSE },
+	{ "text", .opcode = OP_TEXT_RESPONSE },
+	{ "tmf-hang-up", .request = request_hang_up, .at = OP_TMF },
+	{ "tmf-silence", .request = request_silence, .at = OP_TMF },
+	{ "too-long", .spoil = too_long },
+	{ "too-short", .spoil = too_short },
+	{ "twice", .behind = true },
+	{ "window-back", .spoil = window_back, .answers = true },
+};
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
+/* What was ordered for the next commands, and for the next other requests. */
+static struct plan plans[2];
+static unsigned int refusals;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
 /**
- * attack_choose - be prepared for an attack
+ * attack_find - an attack
  * @name: its name
  *
- * Returns whether there is one of that name.
+ * Returns NULL if there is none of that name.
  */
-bool attack_choose(const char *name)
+const struct attack *attack_find(const char *name)
 {
 	for (size_t i = 0; i < COUNT(attacks); i++)
 		if (!strcmp(attacks[i].name, name))
-			chosen = &attacks[i];
-	for (size_t i = 0; i < COUNT(login_attacks); i++)
-		if (!strcmp(login_attacks[i].name, name))
-			chosen_login = &login_attacks[i];
-	return chosen || chosen_login;
+			return &attacks[i];
+	return NULL;
 }
 
 void attack_list(FILE *file)
 {
 	for (size_t i = 0; i < COUNT(attacks); i++)
 		fprintf(file, "  %s\n", attacks[i].name);
-	for (size_t i = 0; i < COUNT(login_attacks); i++)
-		fprintf(file, "  %s\n", login_attacks[i].name);
 }
 
-/* Whether one more is wanted. */
-static bool once_more(void)
+/**
+ * attack_order - do this from now on
+ * @plan: what
+ *
+ * One plan about commands and one about other requests can wait at once.
+ */
+void attack_order(const struct plan *plan)
 {
-	bool more;
+	pthread_mutex_lock(&lock);
+	plans[!!plan->attack->request] = *plan;
+	pthread_mutex_unlock(&lock);
+}
+
+/* Whether something is to be done with a request of this opcode, and what. */
+static bool take_plan(uint8_t opcode, struct plan *taken)
+{
+	struct plan *plan = &plans[opcode != OP_COMMAND];
+	bool take;
 
 	pthread_mutex_lock(&lock);
-	more = plan.times > 0;
-	plan.times -= more;
+	take = plan->times && (opcode == OP_COMMAND || plan->attack->at == opcode);
+	if (take) {
+		*taken = *plan;
+		plan->times--;
+		plan->change += plan->each;
+		refusals = plan->refuse;
+	}
 	pthread_mutex_unlock(&lock);
-	return more;
+	return take;
 }
 
 /* Answer a command for the blocks that attacks are about. */
 bool attack(struct connection *c, const struct command *command)
 {
-	if (chosen && once_more())
-		return chosen->run(c, command);
-	return move(c, command) && answer(c, command);
+	struct plan plan = { 0 };
+	bool stay;
+
+	if (!take_plan(OP_COMMAND, &plan))
+		return be_honest(c, &plan, command);
+	stay = plan.attack->run ? plan.attack->run(c, &plan, command) : forge(c, &plan, command);
+	say("over");
+	if (plan.attack->run != hold)
+		over();
+	return stay;
 }
 
-/* Answer a login request. */
-bool attack_login(struct connection *c, const struct pdu *request)
+/**
+ * attack_request - do something with another request than a command
+ * @c: connection
+ * @request: the request
+ * @stay: whether the connection is to stay after that
+ *
+ * Returns whether something was done, so that it is not to be answered.
+ */
+bool attack_request(struct connection *c, const struct pdu *request, bool *stay)
 {
-	if (chosen_login && once_more())
-		return chosen_login->run(c, request);
-	return login(c, request);
+	struct plan plan;
+
+	if (!take_plan(request->bhs[0] & 0x3f, &plan))
+		return false;
+	*stay = plan.attack->request(c, &plan, request);
+	say("over");
+	return true;
+}
+
+/* Whether a connection that is asked for is refused. */
+bool attack_connect(void)
+{
+	bool refuse;
+
+	pthread_mutex_lock(&lock);
+	refuse = refusals > 0;
+	refusals -= refuse;
+	pthread_mutex_unlock(&lock);
+	if (refuse)
+		say("refused");
+	return refuse;
 }

@@ -2,15 +2,16 @@
 /*
  * An iSER target in user space that attacks who logs in to it
  *
- * main.c    what is asked for on the command line; listening
+ * main.c    orders, and listening
  * verbs.c   a connection: receives, sends, RDMA, each waited for
  * target.c  an honest target: login, a disk, task management
  * attack.c  what is done in place of the honest thing
  *
  * Normally: a connection has a thread, which takes one PDU after the other
- * and answers it.  A command for the blocks at TRIGGER is not answered but
- * handed to the attack.  Each step of an attack is a line on standard
- * output: what was tried, and what the adapter said.
+ * and answers it.  A line on standard input orders an attack.  The next
+ * command for the blocks at a TRIGGER, or the next request of another kind, is
+ * then not answered but handed to it.  Each step of an attack is a line on standard output:
+ * what was tried, and what the adapter said.
  *
  * Recovery: a connection that fails in whatever way is dropped, and the next
  * one is accepted.  Nothing here defends itself against the initiator.
@@ -21,6 +22,7 @@
 #include <endian.h>
 #include <pthread.h>
 #include <rdma/rdma_cma.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,7 +36,8 @@ enum {
 	SENDS		= 64,
 	BLOCK		= 512,
 	BLOCKS		= 32768,
-	TRIGGER		= 16384,	/* a command that begins at this block is attacked */
+	TRIGGER		= 16384,	/* a command that begins at this block is attacked, */
+	OTHER_TRIGGER	= 20480,	/* or at this one */
 	SCRATCH		= 1 << 20,
 	KEYS		= 256,		/* so many are remembered */
 };
@@ -92,7 +95,8 @@ struct connection {
 	struct ibv_mr *mr;		/* of memory */
 	uint8_t *memory;		/* slots for receives, then for sends, then scratch */
 	pthread_t thread;
-	bool bad;			/* nothing can be done with it any more */
+	atomic_bool bad;		/* nothing can be done with it any more */
+	unsigned int made;		/* PDUs to be sent */
 	uint64_t sends;			/* posted */
 	uint64_t sent;			/* completed */
 	enum ibv_wc_status status;	/* of the last one that completed */
@@ -103,18 +107,23 @@ struct connection {
 	bool full_feature;
 };
 
-/* What an attack was asked to do; main.c has the meaning of each. */
+struct attack;
+
+/* What was ordered; main.c has the meaning of each. */
 struct plan {
-	int times;
-	unsigned int wait_ms;
+	const struct attack *attack;
+	unsigned int times, wait_ms, patience_ms, refuse;
 	bool invalidate;
-	bool write, after, from_end, own_va;
+	bool write, after, from_end, own_va, held, each;
 	long at;
 	uint32_t length, ago, change, index;
 };
 
-extern struct plan plan;
 extern uint8_t *disk;		/* BLOCKS blocks, common to all connections */
+
+/* main.c */
+[[gnu::format(printf, 1, 2)]]
+void say(const char *format, ...);
 
 /* verbs.c */
 struct connection *connection_accept(struct rdma_cm_id *id, const struct rdma_conn_param *param);
@@ -122,10 +131,12 @@ void connection_free(struct connection *c);
 bool receive(struct connection *c, struct pdu *pdu, int timeout_ms);
 struct pdu new_pdu(struct connection *c);
 bool send_pdu(struct connection *c, const struct pdu *pdu);
+bool send_repeatedly(struct connection *c, const struct pdu *pdu, unsigned int times);
 bool send_invalidating(struct connection *c, const struct pdu *pdu, uint32_t rkey);
 bool rdma(struct connection *c, enum ibv_wr_opcode opcode, void *local, uint32_t length,
 	  uint64_t va, uint32_t rkey);
 uint8_t *scratch(struct connection *c);
+bool stays(struct connection *c, unsigned int ms);
 void hang_up(struct connection *c);
 void pause_ms(unsigned int ms);
 
@@ -138,9 +149,11 @@ bool move(struct connection *c, const struct command *command);
 struct key known_key(unsigned int ago);
 
 /* attack.c */
-bool attack_choose(const char *name);
+const struct attack *attack_find(const char *name);
 void attack_list(FILE *file);
-bool attack_login(struct connection *c, const struct pdu *request);
+void attack_order(const struct plan *plan);
+bool attack_connect(void);
+bool attack_request(struct connection *c, const struct pdu *request, bool *stay);
 bool attack(struct connection *c, const struct command *command);
 
 static inline void put16(uint8_t *at, uint16_t value)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What is asked for on the command line; listening
+ * Orders, and listening
  *
- * One thread takes the connection manager's events; each connection has one
- * of its own.  A connection is freed when its peer has gone and its thread
+ * One thread takes the connection manager's events, one takes orders; each
+ * connection has one of its own.  A connection is freed when its peer has gone and its thread
  * has ended, whichever is last: the thread is joined at the event.
  */
 #include <getopt.h>
-#include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,20 +16,26 @@
 uint8_t *disk;
 
 static const char usage[] =
-	"usage: hostile [options] PORT ATTACK\n"
-	"  --times N      attack so often, then be honest (1)\n"
+	"usage: hostile PORT\n"
+	"Each line of standard input orders an attack: [options] NAME\n"
+	"  --times N      so often, then be honest (1)\n"
 	"  --wait MS      where an attack waits (500)\n"
+	"  --patience MS  for the connection to go (500)\n"
+	"  --refuse N     and refuse the next N connections\n"
 	"  --invalidate   answer with Send with Invalidate\n"
-	"for the attack `memory`:\n"
-	"  --write        write there; else read\n"
-	"  --after        after the answer; else before\n"
+	"which memory, if not the command's own:\n"
 	"  --at BYTES     behind the beginning of the memory; may be negative\n"
 	"  --from-end     behind its end\n"
 	"  --length BYTES so much (512)\n"
 	"  --ago N        that of so many commands before\n"
+	"  --held         that of the command that is kept by the attack `hold`\n"
 	"  --own-va       with this command's address, but that one's key\n"
 	"  --change BITS  other bits in the key\n"
+	"  --each         the next number of BITS each time\n"
 	"  --index N      the key of an index so far away\n"
+	"for the attack `memory`:\n"
+	"  --write        write there; else read\n"
+	"  --after        after the answer; else before\n"
 	"attacks:\n";
 
 static const struct option options[] = {
@@ -37,11 +43,15 @@ static const struct option options[] = {
 	{ "ago", required_argument, NULL, 'g' },
 	{ "at", required_argument, NULL, 'a' },
 	{ "change", required_argument, NULL, 'c' },
+	{ "each", no_argument, NULL, 'E' },
 	{ "from-end", no_argument, NULL, 'e' },
+	{ "held", no_argument, NULL, 'h' },
 	{ "index", required_argument, NULL, 'i' },
 	{ "invalidate", no_argument, NULL, 'I' },
 	{ "length", required_argument, NULL, 'l' },
 	{ "own-va", no_argument, NULL, 'o' },
+	{ "patience", required_argument, NULL, 'p' },
+	{ "refuse", required_argument, NULL, 'r' },
 	{ "times", required_argument, NULL, 't' },
 	{ "wait", required_argument, NULL, 'm' },
 	{ "write", no_argument, NULL, 'w' },
@@ -54,57 +64,118 @@ static void fail(const char *what)
 	exit(1);
 }
 
-static void refuse_arguments(void)
+/* A line of what happens. */
+void say(const char *format, ...)
 {
-	fputs(usage, stderr);
-	attack_list(stderr);
-	exit(2);
+	va_list words;
+
+	va_start(words, format);
+	flockfile(stdout);
+	vprintf(format, words);
+	putchar('\n');
+	fflush(stdout);
+	funlockfile(stdout);
+	va_end(words);
 }
 
-static void take_option(int option)
+static bool take_option(struct plan *plan, int option)
 {
 	long number = optarg ? strtol(optarg, NULL, 0) : 0;
 
 	switch (option) {
 	case 'A':
-		plan.after = true;
+		plan->after = true;
+		break;
+	case 'E':
+		plan->each = true;
 		break;
 	case 'I':
-		plan.invalidate = true;
+		plan->invalidate = true;
 		break;
 	case 'a':
-		plan.at = number;
+		plan->at = number;
 		break;
 	case 'c':
-		plan.change = number;
+		plan->change = number;
 		break;
 	case 'e':
-		plan.from_end = true;
+		plan->from_end = true;
 		break;
 	case 'g':
-		plan.ago = number;
+		plan->ago = number;
+		break;
+	case 'h':
+		plan->held = true;
 		break;
 	case 'i':
-		plan.index = number;
+		plan->index = number;
 		break;
 	case 'l':
-		plan.length = number;
+		plan->length = number;
 		break;
 	case 'm':
-		plan.wait_ms = number;
+		plan->wait_ms = number;
 		break;
 	case 'o':
-		plan.own_va = true;
+		plan->own_va = true;
+		break;
+	case 'p':
+		plan->patience_ms = number;
+		break;
+	case 'r':
+		plan->refuse = number;
 		break;
 	case 't':
-		plan.times = number;
+		plan->times = number;
 		break;
 	case 'w':
-		plan.write = true;
+		plan->write = true;
 		break;
 	default:
-		refuse_arguments();
+		return false;
 	}
+	return true;
+}
+
+#define BLANK	" \t\n"
+
+static int split(char *line, char **words, int most)
+{
+	int n = 0;
+
+	for (char *word = strtok(line, BLANK); word && n < most; word = strtok(NULL, BLANK))
+		words[n++] = word;
+	return n;
+}
+
+/* Take an order.  Returns whether it makes sense. */
+static bool take_order(char *line)
+{
+	struct plan plan = { .times = 1, .wait_ms = 500, .patience_ms = 500,
+			     .length = BLOCK };
+	char *words[32] = { "order" };
+	int n = 1 + split(line, words + 1, 30), option;
+
+	optind = 0;	/* begin anew */
+	while ((option = getopt_long(n, words, "", options, NULL)) != -1)
+		if (!take_option(&plan, option))
+			return false;
+	if (n - optind != 1 || plan.length > SCRATCH)
+		return false;
+	plan.attack = attack_find(words[optind]);
+	if (!plan.attack)
+		return false;
+	attack_order(&plan);
+	return true;
+}
+
+static void *take_orders(void *unused)
+{
+	char line[512];
+
+	while (fgets(line, sizeof(line), stdin))
+		say(take_order(line) ? "ready" : "not understood");
+	return unused;
 }
 
 static void *run(void *connection)
@@ -121,6 +192,11 @@ static void connect_requested(struct rdma_cm_event *event)
 
 	param.private_data = NULL;
 	rdma_ack_cm_event(event);
+	if (attack_connect()) {
+		rdma_reject(id, NULL, 0);
+		rdma_destroy_id(id);
+		return;
+	}
 	c = connection_accept(id, &param);
 	id->context = c;
 	if (c && pthread_create(&c->thread, NULL, run, c))
@@ -174,19 +250,21 @@ int main(int argc, char **argv)
 {
 	struct rdma_event_channel *channel;
 	struct rdma_cm_event *event;
-	int option;
+	pthread_t orders;
 
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
-		take_option(option);
-	if (argc - optind != 2 || !attack_choose(argv[optind + 1]) || plan.length > SCRATCH)
-		refuse_arguments();
+	if (argc != 2) {
+		fputs(usage, stderr);
+		attack_list(stderr);
+		return 2;
+	}
 	disk = calloc(BLOCKS, BLOCK);
 	channel = rdma_create_event_channel();
 	if (!disk || !channel)
 		fail("hostile");
-	listen_on(channel, atoi(argv[optind]));
-	printf("listening\n");
-	fflush(stdout);
+	listen_on(channel, atoi(argv[1]));
+	if (pthread_create(&orders, NULL, take_orders, NULL))
+		fail("pthread_create");
+	say("listening");
 	while (!rdma_get_cm_event(channel, &event))
 		handle(event);
 	fail("rdma_get_cm_event");

@@ -230,15 +230,10 @@ bool move(struct connection *c, const struct command *command)
 	return true;
 }
 
-static struct pdu scsi_response(struct connection *c, const struct command *command)
-{
-	return response(c, command->itt, OP_RESPONSE);
-}
-
 /* Answer a command; all went well. */
 static bool respond(struct connection *c, const struct command *command)
 {
-	struct pdu pdu = scsi_response(c, command);
+	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
 
 	return send_pdu(c, &pdu);
 }
@@ -249,7 +244,7 @@ static bool refuse(struct connection *c, const struct command *command)
 	static const uint8_t sense[20] = {
 		0, 18, 0x70, 0, 5, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0x20, 0,
 	};
-	struct pdu pdu = scsi_response(c, command);
+	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
 
 	pdu.bhs[3] = 0x02;	/* CHECK CONDITION */
 	set_data(&pdu, sense, sizeof(sense));
@@ -265,7 +260,7 @@ static bool return_data(struct connection *c, const struct command *command, uin
 	if (length && !rdma(c, IBV_WR_RDMA_WRITE, scratch(c), length, command->key.va,
 			    command->key.rkey))
 		return false;
-	pdu = scsi_response(c, command);
+	pdu = response(c, command->itt, OP_RESPONSE);
 	if (length < command->length) {
 		pdu.bhs[1] |= 0x02;	/* residual underflow */
 		put32(pdu.bhs + 44, command->length - length);
@@ -275,10 +270,11 @@ static bool return_data(struct connection *c, const struct command *command, uin
 
 static bool execute(struct connection *c, const struct command *command)
 {
+	uint64_t first = first_block(command);
 	uint32_t length;
 
 	if (moves_blocks(command)) {
-		if (first_block(command) == TRIGGER)
+		if (first == TRIGGER || first == OTHER_TRIGGER)
 			return attack(c, command);
 		return move(c, command) && respond(c, command);
 	}
@@ -334,11 +330,16 @@ static bool simple(struct connection *c, const struct pdu *request, uint8_t opco
 
 static bool handle(struct connection *c, const struct pdu *request)
 {
-	switch (request->bhs[0] & 0x3f) {
-	case OP_LOGIN:
-		return attack_login(c, request);
-	case OP_COMMAND:
+	uint8_t opcode = request->bhs[0] & 0x3f;
+	bool stay;
+
+	if (opcode == OP_COMMAND)
 		return scsi_command(c, request);
+	if (attack_request(c, request, &stay))
+		return stay;
+	switch (opcode) {
+	case OP_LOGIN:
+		return login(c, request);
 	case OP_TMF:
 		return simple(c, request, OP_TMF_RESPONSE);
 	case OP_NOP_OUT:

@@ -154,6 +154,15 @@ bool send_pdu(struct connection *c, const struct pdu *pdu)
 	return post_pdu(c, pdu, IBV_WR_SEND, 0) && settle(c);
 }
 
+/* Without waiting for one before the next; not more than SENDS. */
+bool send_repeatedly(struct connection *c, const struct pdu *pdu, unsigned int times)
+{
+	while (times--)
+		if (!post_pdu(c, pdu, IBV_WR_SEND, 0))
+			return false;
+	return settle(c);
+}
+
 bool send_invalidating(struct connection *c, const struct pdu *pdu, uint32_t rkey)
 {
 	return post_pdu(c, pdu, IBV_WR_SEND_WITH_INV, rkey) && settle(c);
@@ -167,8 +176,7 @@ bool send_invalidating(struct connection *c, const struct pdu *pdu, uint32_t rke
  */
 struct pdu new_pdu(struct connection *c)
 {
-	static unsigned int next;
-	uint8_t *at = slot(c, RECEIVES + next++ % SENDS);
+	uint8_t *at = slot(c, RECEIVES + c->made++ % SENDS);
 
 	memset(at, 0, SLOT);
 	at[0] = 0x10;
@@ -194,6 +202,24 @@ bool receive(struct connection *c, struct pdu *pdu, int timeout_ms)
 	number = c->waiting[c->taken++ % RECEIVES];
 	*pdu = pdu_at(slot(c, number), c->lengths[number]);
 	return true;
+}
+
+static long now_ms(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+/* Whether the connection is still there after that time. */
+bool stays(struct connection *c, unsigned int ms)
+{
+	long end = now_ms() + ms, left;
+
+	while (!c->bad && (left = end - now_ms()) > 0)
+		poll_queue(c, left);
+	return !c->bad;
 }
 
 void hang_up(struct connection *c)

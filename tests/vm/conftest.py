@@ -28,6 +28,10 @@ from rig import RESULTS, Rig  # noqa: E402
 STOCK_KERNELS = ("6.1", "6.12")
 CHECKED = ("debug", "mainline")
 ALL_KERNELS = (*STOCK_KERNELS, *CHECKED)
+# which guests a fixture is about; the others are about one that is target and initiator
+GUESTS = {"pair": "pair", "battle": "pair", "sim": "sim", "simlun": "sim", "iommu": "sim"}
+# what only some kernels have: soft-iWARP
+CAPABLE = {"siw": CHECKED}
 
 
 def pytest_addoption(parser):
@@ -64,19 +68,30 @@ def pytest_generate_tests(metafunc):
 def group(metafunc, kernel):
     """Tests of this name share guests, and run one after the other.
 
-    Those in a file; but all on a kernel with all checks, as it needs much of a processor, unless
-    that was named: who does so says with -n how much there is.
+    Those that want the same guests of a kernel; but all on a kernel with all checks, as it needs
+    much of a processor. Who names a kernel says with -n how much there is, and files are shared
+    out then.
     """
-    if kernel in CHECKED and not metafunc.config.getoption("kernel"):
+    if metafunc.config.getoption("kernel"):
+        return f"{kernel} {metafunc.module.__name__}"
+    if kernel in CHECKED:
         return kernel
-    return f"{kernel} {metafunc.module.__name__}"
+    guests = [GUESTS[name] for name in metafunc.fixturenames if name in GUESTS]
+    return " ".join((kernel, *guests[:1]))
+
+
+def capable(item):
+    """Whether its kernel has what a test needs."""
+    kernel, network = item.callspec.params["rig"], item.callspec.params.get("network")
+    return kernel in getattr(item.module, "CAPABLE", ALL_KERNELS) and \
+        kernel in CAPABLE.get(network, ALL_KERNELS)
 
 
 def chosen(items, sampled):
     """Those tests that are to be run, the last ones first."""
     seen = Counter()
     for item in reversed(items):
-        if item.callspec.params["rig"] in getattr(item.module, "CAPABLE", ALL_KERNELS):
+        if capable(item):
             if not sampled or seen[item.module] % getattr(item.module, "SAMPLE", 1) == 0:
                 yield item
             seen[item.module] += 1
@@ -178,7 +193,9 @@ def lun(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-
 @pytest.fixture
 def pair(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
     """Two guests with a cable between them."""
-    yield from lent(rig.pair())
+    made = rig.pair()
+    made.use("rxe")
+    yield from lent(made)
 
 
 @pytest.fixture

@@ -152,7 +152,8 @@ class Pair:
         self.near, self.far = (Guest(kernel, name=name, nets=[cable], workdir=logs,
                                      boot_timeout=BOOT) for name in ("initiator", "target"))
         self.stock = stock
-        self.target = self.initiator = self.portal = self.hostile = None
+        self.network = "rxe"
+        self.target = self.initiator = self.portal = self.hostile = self.standing = None
         self.clean, self.started = True, False
 
     def start(self):
@@ -175,10 +176,21 @@ class Pair:
         """The guests of this topology."""
         return [self.near, self.far]
 
+    def use(self, network):
+        """Be on this kind of RDMA network: rxe, or siw where the kernel has it."""
+        if network != self.network:
+            self.clear()
+            for guest in self.guests():
+                fabric.change(guest, network)
+            self.network = network
+            self.target.iwarp = network == "siw"
+
     def clear(self):
         """No session, no record, no target; the cable plugged in."""
         if not self.clean:
+            self.standing = None
             self.near.link("eth0", True)
+            self.near.run("killall -q fio; true")
             self.initiator.clear()
             self.target.clear()
             self.hostile.clear()

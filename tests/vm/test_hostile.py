@@ -1,27 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A target in another guest attacks: memory that it was not given, or not any more.
+"""A target in another guest attacks: memory that it was not given, or not any more; and with PDUs.
 
-Normally: a command is sent to a target of ours in user space (tests/hostile), which does
-one bad thing over its real connection. The command's memory belongs to a program that looks
-at it afterwards. Meanwhile verified I/O goes to an honest target. What is refused costs the
-connection; then the command is sent again and answered honestly.
+Normally: a target of ours in user space (tests/hostile) gets a command and does one bad thing
+over its real connection. The command's memory belongs to a program that looks at it afterwards
+(victim.py), and then uses the disk once more. All that while verified I/O goes to an honest target.
 
-Recovery: each attack has a target of its own; a failure shows what that said.
+What is refused by the adapter, or by the module, costs the connection; then the command is sent
+again and answered honestly.
+
+Recovery: the sessions are shared by all tests. One that fails has the guests cleared, and
+the next one begins with others.
 """
 
 from dataclasses import dataclass
 
 import pytest
 
-from iserlab.hostile import TARGET
+from iserlab.hostile import GUEST, OTHER, TARGET
 from iserlab.target import Target
 from rig import IQN, REPO
 
-SAMPLE = 10
+SAMPLE = 12
 LENGTH = 65536
-LOOK = "/tmp/look"
-REFUSED = "remote access error"
-HASTE = {"node.session.iscsi.DefaultTime2Wait": 0}
+BLOCK, OTHER_BLOCK = 16384, 20480
+VICTIM, LOOK, ENOUGH = "/tmp/victim.py", "/tmp/look", "/tmp/enough"
+# An attack takes a while in which it does not answer pings.
+SETTINGS = {"node.session.iscsi.DefaultTime2Wait": 0, "node.conn[0].timeo.login_timeout": 4,
+            "node.conn[0].timeo.noop_out_interval": 10, "node.conn[0].timeo.noop_out_timeout": 10}
+DROPPED, KEPT, FAILED = "connection: dropped", "connection: kept", "failed"
+PATIENCE = "--patience 12000"   # with a connection that is to go
 
 # name: the command that is attacked, and what is done
 MEMORY = {
@@ -41,66 +48,303 @@ MEMORY = {
     "read before the start": ("write", "--at -512"),
     "key of an earlier command": ("read", "--write --ago 1"),
     "key of an earlier command, address of this": ("read", "--write --ago 1 --own-va"),
-    "next key byte": ("read", "--write --change 1"),
-    "neighbour's key": ("read", "--write --index 1"),
 }
 ALLOWED = {
-    "write to a read": ("read", "--write", "write"),
-    "read of a write": ("write", "", "read"),
+    "write to a read": ("read", "--write"),
+    "read of a write": ("write", ""),
+}
+# a command of another session, to another target that shares what it was given
+HELD = {
+    "write to another session's read": ("read", "--write --held"),
+    "write with another session's key": ("read", "--write --held --own-va"),
+    "read of another session's read": ("read", "--held"),
+    "read of another session's write": ("write", "--held"),
+    "read with another session's key": ("write", "--held --own-va"),
+    "write to another session's write": ("write", "--write --held"),
+}
+VERDICT = {True: "refused", False: "done"}
+# soft-iWARP does not look for the right to read
+SIW_LETS = ("read of a read",)
+# index, relative to that of the command, and the first guess
+GUESSES = {"own": (0, 1), "next": (1, 0), "previous": (-1, 0)}
+# what is sent in place of the response, and what comes of it
+PDUS = {
+    "additional-header": DROPPED,
+    "async": KEPT,
+    "data-in": DROPPED,
+    "data-length": DROPPED,
+    "empty": DROPPED,
+    "hello": DROPPED,
+    "--change 0x7fff00 invalidate": DROPPED,
+    "--change 1 invalidate": DROPPED,
+    "--ago 1 invalidate": DROPPED,
+    "invalidate-by-nop": DROPPED,
+    "--invalidate invalidate-twice": DROPPED,
+    "logged-out": DROPPED,
+    "login-again": DROPPED,
+    "no-tag": DROPPED,
+    "opcode": DROPPED,
+    "r2t": DROPPED,
+    "reject": KEPT,
+    "residual": FAILED,
+    "sense": FAILED,
+    "stat-sn": KEPT,
+    "tag": DROPPED,
+    "task-managed": DROPPED,
+    "text": DROPPED,
+    "too-long": DROPPED,
+    "too-short": DROPPED,
+    "--wait 0 twice": DROPPED,
+    "twice": DROPPED,
+    "window-back": KEPT,
+    "flood": KEPT,
+    "ping-flood": KEPT,
+}
+# what is done with the command, behind what is done with another request
+BEHAVIOUR = {
+    "closes": ("hang-up",),
+    "closes behind the data": ("hang-up-after-data",),
+    "closes, and refuses to be connected": ("--refuse 3 hang-up",),
+    "never answers": ("silence",),
+    "closes a login": ("login-hang-up", "hang-up"),
+    "closes several logins": ("--times 3 login-hang-up", "hang-up"),
+    "closes in the middle of a login": ("login-hang-up-later", "hang-up"),
+    "never ends a login": ("login-silence-later", "hang-up"),
+    "never answers a login": ("login-silence", "hang-up"),
+    "is slow to answer a login": ("--wait 2000 login-slowly", "hang-up"),
+    "says something else at a login": ("login-nop-first", "hang-up"),
+    "answers a command at a login": ("login-response-first", "hang-up"),
+    "half answers a login": ("login-too-short", "hang-up"),
+    "answers a login with a wrong length": ("login-data-length", "hang-up"),
 }
 
 
 @dataclass
+class Outcome:
+    """What came of an attack: what the target saw, how the command ended, and what is wrong."""
+    said: list
+    ended: str
+    wrong: str
+
+    def refused(self, access, network):
+        """Whether what was tried with memory did not succeed.
+
+        iWARP refuses a write when that is done already, and says of a read only that it failed.
+        """
+        return f"{access}: done" not in self.said or \
+            (network, access) == ("siw", "write") and DROPPED in self.said
+
+
+@dataclass
 class Battle:
-    """A session with the hostile target, and I/O to an honest one."""
+    """Sessions with hostile targets, and I/O to an honest one."""
     pair: object
     honest: object
+    session: object
+    other: object
+    before: dict
 
-    def fight(self, command, options):
-        """One command, attacked; returns what came of the attack."""
-        near, hostile = self.pair.near, self.pair.hostile
-        hostile.attack("memory", *options.split())
-        (session,) = self.pair.initiator.login(TARGET.iqn, hostile.portal, HASTE)
-        near.run(f"rm -f {LOOK}")
-        victim = near.spawn(f"python3 /tmp/victim.py {session.disk} {command} {LENGTH} {LOOK}")
-        hostile.wait_for("write: " if "--write" in options else "read: ")
-        near.run(f"touch {LOOK}")
-        assert victim.wait(timeout=90).stdout == "answered\nunchanged\n"
-        self.pair.initiator.logout(session)
-        assert self.honest.poll() is None
-        return hostile.said()
+    @classmethod
+    def begin(cls, pair):
+        """Log in to an honest target and to two hostile ones."""
+        initiator, target = pair.initiator, Target(IQN, portals=(pair.portal,))
+        before = initiator.resources()
+        pair.target.serve(target)
+        pair.hostile.start()
+        pair.near.run(f"rm -f {ENOUGH}; cat >{VICTIM}", input=(
+            REPO / "tests" / "vm" / "guest" / "victim.py").read_text(encoding="utf-8"))
+        sessions = [session for iqn, portal in ((IQN, pair.portal),
+                                                (TARGET.iqn, pair.hostile.portal),
+                                                (OTHER.iqn, pair.hostile.portal))
+                    for session in initiator.login(iqn, portal, SETTINGS)]
+        honest = pair.near.spawn(f"""
+            until [ -e {ENOUGH} ]; do
+                fio --name=io --thread --filename={sessions[0].disk} --rw=randwrite --bs=16k \\
+                    --size=4m --verify=crc32c --ioengine=libaio --iodepth=4 --direct=1 \\
+                    --thinktime=10ms --output=/dev/null || exit
+            done""")
+        return cls(pair, honest, *sessions[1:], before)
+
+    def end(self):
+        """The honest target was honest to the end, and all goes."""
+        self.pair.near.run(f"touch {ENOUGH}")
+        self.honest.wait(timeout=120)
+
+    def attack(self, orders):
+        """From now on."""
+        self.pair.near.run(f"rm -f {LOOK}")
+        self.pair.hostile.order(*orders)
+
+    def command(self, kind, session, block=BLOCK, how=""):
+        """One command for a place that is attacked."""
+        return self.pair.near.spawn(
+            f"python3 {VICTIM} {session.disk} {kind} {block} {LENGTH} {LOOK} {how}")
+
+    def look(self, *victims):
+        """What came of it."""
+        self.pair.near.run(f"touch {LOOK}")
+        ended = [victim.wait(timeout=120, check=False) for victim in victims]
+        wrong = "".join(each.stderr.strip() for each in ended if each.status)
+        assert self.honest.poll() is None, "I/O to the honest target has ended"
+        return Outcome(self.pair.hostile.said(), " ".join({each.stdout.split("\n")[0]
+                                                           for each in ended}), wrong)
+
+    def fight(self, *orders, kind="read", times=1):
+        """Attack one command; when so many attacks are over, look."""
+        self.attack(orders)
+        victim = self.command(kind, self.session)
+        self.pair.hostile.wait_for("over", times=times)
+        return self.look(victim)
+
+
+@pytest.fixture(scope="module", params=("rxe", "siw"))
+def network(request):
+    """The kind of RDMA network."""
+    return request.param
 
 
 @pytest.fixture
-def battle(pair):
-    """I/O to an honest target, which has to be right in the end."""
-    target = Target(IQN, portals=(pair.portal,))
-    pair.target.serve(target)
-    (session,) = pair.initiator.login(target.iqn, pair.portal)
-    pair.near.run("rm -f /tmp/enough")
-    script = (REPO / "tests" / "vm" / "guest" / "victim.py").read_text(encoding="utf-8")
-    pair.near.run("cat >/tmp/victim.py", input=script)
-    honest = pair.near.spawn(f"""
-        until [ -e /tmp/enough ]; do
-            fio --name=io --thread --filename={session.disk} --rw=randwrite --bs=16k --size=4m \\
-                --verify=crc32c --ioengine=libaio --iodepth=4 --direct=1 --output=/dev/null ||
-                exit
-        done""")
-    yield Battle(pair, honest)
-    pair.near.run("touch /tmp/enough")
-    honest.wait(timeout=120)
+def battle(rig, no_kernel_reports, network):
+    """Sessions that other tests used before."""
+    del no_kernel_reports
+    pair = rig.pair()
+    pair.use(network)
+    if pair.standing is None:
+        pair.clear()
+        pair.clean = False
+        pair.standing = Battle.begin(pair)
+    return pair.standing
+
+
+@pytest.fixture
+def note(record_property):
+    """Keep a verdict for `make attack`."""
+    def keep(name, verdict, outcome):
+        record_property("attack", f"{name}: {'; '.join(filter(None, (verdict, outcome.wrong)))}")
+    return keep
+
+
+def access(options):
+    """What the attack does."""
+    return "write" if "--write" in options else "read"
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_memory_that_was_given(battle, name):
+def test_memory_that_was_given(battle, name, network, note):
     """What a target needs is allowed, so what is refused is not just unreachable."""
-    command, options, kind = ALLOWED[name]
-    assert battle.fight(command, options)[kind] == "done"
+    kind, options = ALLOWED[name]
+    outcome = battle.fight(f"{options} memory", kind=kind)
+    note(name, VERDICT[outcome.refused(access(options), network)], outcome)
+    assert outcome == Outcome(["ready", f"{access(options)}: done", "over"], "answered", "")
 
 
 @pytest.mark.parametrize("name", MEMORY)
-def test_memory_that_was_not_given(battle, name):
+def test_memory_that_was_not_given(battle, name, network, note):
     """Refused by the adapter, and nothing has changed."""
-    command, options = MEMORY[name]
-    kind = "write" if "--write" in options else "read"
-    assert battle.fight(command, options)[kind] == REFUSED
+    kind, options = MEMORY[name]
+    lets = network == "siw" and name in SIW_LETS
+    outcome = battle.fight(f"{'' if lets else PATIENCE} {options} memory", kind=kind)
+    refused = outcome.refused(access(options), network)
+    note(name, VERDICT[refused], outcome)
+    assert refused != lets, outcome
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_memory_of_another_session(battle, name, network, note):
+    """That is being used just now."""
+    kind, options = HELD[name]
+    battle.attack(["hold"])
+    first = battle.command(kind, battle.other, OTHER_BLOCK)
+    battle.pair.hostile.wait_for("held")
+    battle.attack([f"{PATIENCE} {options} memory"])
+    second = battle.command("read", battle.session)
+    battle.pair.hostile.wait_for("over", times=2)
+    outcome = battle.look(first, second)
+    refused = outcome.refused(access(options), network)
+    note(name, VERDICT[refused], outcome)
+    assert refused, outcome
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
+
+
+@pytest.mark.parametrize("name", GUESSES)
+def test_guessed_keys(battle, name, network, sampled, note):
+    """All that an index can have, but the right one."""
+    index, first = GUESSES[name]
+    times = 3 if sampled else 256 - first
+    battle.attack([f"{PATIENCE} --times {times} --write --index {index} --change {first} --each "
+                   "memory"])
+    # a command is given up when it has cost a few connections
+    victim = battle.command("read", battle.session, how="persist")
+    battle.pair.hostile.wait_for("over", times=times, seconds=1100)
+    outcome = battle.look(victim)
+    refused = outcome.said.count(DROPPED if network == "siw" else "write: remote access error")
+    note(f"guessed keys, {name} index", f"{refused} of {times} refused", outcome)
+    assert refused == times and outcome.ended == "answered" and not outcome.wrong, outcome
+
+
+@pytest.mark.parametrize("order", PDUS)
+def test_a_pdu_that_does_not_belong_there(battle, order):
+    """It costs the connection, or nothing; only where it is an answer it may be an error."""
+    outcome = battle.fight(f"{PATIENCE if PDUS[order] == DROPPED else ''} {order}")
+    if PDUS[order] == FAILED:
+        assert outcome.ended == FAILED
+    else:
+        assert PDUS[order] in outcome.said and outcome.ended == "answered", outcome
+    assert not outcome.wrong, outcome
+
+
+@pytest.mark.parametrize("name", BEHAVIOUR)
+def test_bad_behaviour(battle, name):
+    """It ends, and then all is well."""
+    orders = BEHAVIOUR[name]
+    outcome = battle.fight(*orders, times=len(orders))
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
+
+
+@pytest.fixture
+def impatience(battle):
+    """Commands of the hostile target's disk time out soon."""
+    file = f"/sys/block/{battle.session.disk[5:]}/device/timeout"
+    battle.pair.near.run(f"echo 2 >{file}")
+    yield
+    battle.pair.near.run(f"echo 30 >{file}")
+
+
+@pytest.mark.usefixtures("impatience")
+def test_an_answer_behind_an_abort(battle):
+    """The command is not there any more."""
+    outcome = battle.fight(f"{PATIENCE} late")
+    assert DROPPED in outcome.said and outcome.ended == "answered", outcome
+    assert not outcome.wrong, outcome
+
+
+@pytest.mark.usefixtures("impatience")
+@pytest.mark.parametrize("order", ("tmf-hang-up", "tmf-silence"))
+def test_no_answer_to_an_abort(battle, order):
+    """The connection is made anew, and the command done again."""
+    outcome = battle.fight(order, "ignore", times=2)
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
+
+
+@pytest.mark.parametrize("order", ("logout-hang-up", "logout-silence"))
+def test_no_answer_to_a_logout(battle, order):
+    """The session goes all the same."""
+    initiator, hostile = battle.pair.initiator, battle.pair.hostile
+    (session,) = initiator.login(GUEST.iqn, hostile.portal, SETTINGS)
+    hostile.order(order)
+    initiator.guest.run(f"iscsiadm -m session -r {session.number} -u", check=False, timeout=90)
+    hostile.wait_for("over")
+    assert session.number not in [each.number for each in initiator.sessions()]
+    assert battle.honest.poll() is None
+
+
+def test_nothing_is_left_of_all_that(battle):
+    """The honest target's data were right all the time, and no memory is lost."""
+    battle.end()
+    pair = battle.pair
+    pair.clear()
+    # the core keeps completion queues in a pool of the device
+    assert pair.initiator.resources() | {"cq": 0} == battle.before | {"cq": 0}
+    leaks = pair.near.leaks()
+    assert not leaks, leaks

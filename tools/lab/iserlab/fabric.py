@@ -25,20 +25,37 @@ class Port:
 
 def up(guest, number=1, nic="eth0", kind="rxe"):
     """Make host @number of the test network, 10.0.0.@number, out of a guest."""
-    ipv4, ipv6, device = f"10.0.0.{number}", f"fd00::{number}", f"{kind}0"
-    driver = {"rxe": "rdma_rxe"}.get(kind, kind)
+    ipv4, ipv6 = f"10.0.0.{number}", f"fd00::{number}"
     done = guest.run(f"""
         set -e
         echo 0 >/proc/sys/net/ipv6/conf/{nic}/accept_dad
         ip address add {ipv4}/24 dev {nic}
         ip address add {ipv6}/64 dev {nic} nodad
         ip link set {nic} mtu {MTU} up
-        modprobe -a {driver} rdma_ucm
-        rdma link add {device} type {kind} netdev {nic}
-        for try in $(seq 100); do
-            rdma link show {device}/1 | grep -q 'state ACTIVE' && break
-            sleep 0.1
-        done
+        modprobe rdma_ucm
+        {_device(nic, kind)}
         ip -6 -o address show dev {nic} scope link | sed 's,.*inet6 \\([^/]*\\)/.*,\\1,'
         """)
-    return Port(nic, device, ipv4, ipv6, f"{done.stdout.strip()}%{nic}")
+    return Port(nic, f"{kind}0", ipv4, ipv6, f"{done.stdout.strip()}%{nic}")
+
+
+def change(guest, kind, nic="eth0"):
+    """Put another kind of device on the card; nobody uses the old one."""
+    guest.run(f"""
+        set -e
+        for link in $(rdma link show | sed -n 's,^link \\([^/]*\\)/1 .*,\\1,p'); do
+            rdma link delete $link
+        done
+        {_device(nic, kind)}""")
+
+
+def _device(nic, kind):
+    """The lines that make the RDMA device."""
+    driver = {"rxe": "rdma_rxe"}.get(kind, kind)
+    return f"""
+        modprobe {driver}
+        rdma link add {kind}0 type {kind} netdev {nic}
+        for try in $(seq 100); do
+            rdma link show {kind}0/1 | grep -q 'state ACTIVE' && break
+            sleep 0.1
+        done"""

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """tests/hostile, a target that attacks who logs in to it, in a guest.
 
-Normally: it is compiled on the host, as guests have no compiler, and copied. attack() starts
-it for one attack; what it says is what the adapters did.
+Normally: it is compiled on the host, as guests have no compiler, and copied. start() starts
+it, order() has it attack; what it says then is what the adapters did.
 
 Recovery: clear() ends it. It keeps nothing.
 """
 
+import os
 import time
 
 from . import host
@@ -16,9 +17,10 @@ from .target import Portal, Target
 SOURCES = REPO / "tests" / "hostile"
 PROGRAM = "/tmp/hostile"
 PORT = 3270
-TARGET = Target("iqn.2026-01.lab.iser:hostile")
-COMPILE = ("gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
-           "-Wno-missing-field-initializers")
+# it does not mind what it is called
+TARGET, OTHER, GUEST = (Target(f"iqn.2026-01.lab.iser:hostile{number}") for number in range(3))
+COMPILE = ("gcc", "-std=gnu2x", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
+           "-Wno-missing-field-initializers", "-Wno-unused-parameter")
 LIBRARIES = ("-lrdmacm", "-libverbs", "-lpthread")
 
 
@@ -39,28 +41,36 @@ class Hostile:
     def __init__(self, guest, address):
         self.guest = guest
         self.portal = Portal(address, PORT)
-        self.job = None
+        self.job = self.orders = None
+        self.mark = 0
 
-    def attack(self, name, *options):
-        """Be a target that does this once."""
-        self.clear()
-        if self.guest.run(f"[ -x {PROGRAM} ]", check=False).status:
-            self.guest.put(build(), PROGRAM)
-            self.guest.run(f"chmod +x {PROGRAM}")
-        words = " ".join(map(str, options))
-        self.job = self.guest.spawn(f"exec {PROGRAM} {words} {PORT} {name}")
+    def start(self):
+        """Be an honest target until something is ordered."""
+        self.guest.put(build(), PROGRAM)
+        self.guest.run(f"chmod +x {PROGRAM}")
+        source, orders = os.pipe()
+        self.orders = open(orders, "w", encoding="ascii", buffering=1)
+        self.job = self.guest.spawn(f"exec {PROGRAM} {PORT}",
+                                    input=open(source, "rb", buffering=0))
         self.wait_for("listening")
 
-    def said(self):
-        """What it tried, and what came of it: {"write": "done"}."""
-        return dict(line.split(": ", 1) for line in self.job.stdout.splitlines() if ": " in line)
+    def order(self, *orders):
+        """Let it do this from now on; see tests/hostile/main.c for the words."""
+        self.mark = len(self.job.stdout)
+        for order in orders:
+            print(order, file=self.orders)
+        self.wait_for("ready", times=len(orders))
 
-    def wait_for(self, word, seconds=60):
-        """Wait until it says something with this word in it."""
+    def said(self):
+        """What it has done since it was ordered to, and what came of it, in lines."""
+        return self.job.stdout[self.mark:].splitlines()
+
+    def wait_for(self, word, seconds=60, times=1):
+        """Wait until it has said this so often."""
         end = time.monotonic() + seconds
-        while word not in self.job.stdout:
+        while self.said().count(word) < times:
             if self.job.poll() is not None or time.monotonic() > end:
-                raise LabError(f"no {word!r} from tests/hostile: {self.job.stdout}"
+                raise LabError(f"tests/hostile did not say {word!r}: {self.job.stdout}"
                                f"{self.job.stderr}")
             time.sleep(0.05)
 
@@ -69,4 +79,5 @@ class Hostile:
         if self.job:
             self.job.kill()
             self.job.wait(check=False)
-            self.job = None
+            self.orders.close()
+            self.job, self.mark = None, 0

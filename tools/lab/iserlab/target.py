@@ -146,8 +146,14 @@ class Target:
 
 @dataclass
 class Lio:
-    """The kernel's target in one guest."""
+    """The kernel's target in one guest.
+
+    @iwarp: its RDMA network is soft-iWARP, whose ports are those of TCP. LIO listens with TCP
+            before it is told to use iSER, which would find its own port in use; so it does
+            the former in a network that nobody else sees.
+    """
     guest: object
+    iwarp: bool = False
     served: dict = field(default_factory=dict)
 
     def serve(self, *targets):
@@ -214,7 +220,13 @@ class Lio:
             lines += _writes(f"{group}/auth", _secrets(target.chap))
         for portal in target.portals:
             where = shlex.quote(f"{group}/np/{portal}")
-            lines += [f"mkdir {where}", *([f"echo 1 >{where}/iser"] if portal.iser else [])]
+            if self.iwarp and portal.iser:
+                lines += [f"unshare --net bash -c 'ip link set lo up; "
+                          f"ip address add {portal.address} dev lo; mkdir {where}'"]
+            else:
+                lines += [f"mkdir {where}"]
+            if portal.iser:
+                lines += [f"echo 1 >{where}/iser"]
         return [*lines, f"echo 1 >{group}/enable"]
 
     def _run(self, lines):
