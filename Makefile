@@ -24,7 +24,8 @@ NO_KEY = $(if $(wildcard $(KDIR)/certs/signing_key.pem),,CONFIG_MODULE_SIG_ALL=)
 INSTALLED = $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)
 
 .PHONY: all modules install uninstall clean headers depmod
-.PHONY: deps demo check check-all lint kunit fuzz fuzz-wire coverage shell help
+.PHONY: deps demo check check-all lint kunit fuzz fuzz-wire attack bench coverage
+.PHONY: bench-guarantees shell help
 
 all: modules
 
@@ -95,6 +96,9 @@ fuzz: deps
 fuzz-wire: deps
 	@$(LAB) fuzz-wire $(addprefix --runs=,$(RUNS)) $(addprefix --seed=,$(SEED)) $(INPUT)
 
+attack: deps
+	@$(LAB) attack $(KERNEL)
+
 shell: deps
 	@$(LAB) shell $(KERNEL)
 
@@ -110,6 +114,7 @@ help:
 	@echo "make coverage      all tests on the kernel with all checks; lines that they miss"
 	@echo "make fuzz          a mad target (SECONDS=30 COUNT=mutated PDUs SEED= KERNEL=debug)"
 	@echo "make fuzz-wire     random input for the parsers (RUNS=200000 SEED=1 INPUT=file)"
+	@echo "make attack        a hostile target, on our module and the kernel's own (KERNEL=6.12)"
 	@echo "make shell         a root shell in a guest with a target (KERNEL=6.12)"
 	@echo "make clean         remove what building here left behind"
 	@echo "tools/lab/lab      the lab itself: kernels, root filesystem, cache"
