@@ -85,6 +85,12 @@ lint: deps
 kunit: deps
 	@$(LAB) kunit
 
+bench: deps
+	@$(PYTHON) tests/bench/bench.py $(BENCH)
+
+bench-guarantees: deps
+	@$(PYTHON) tests/bench/bench.py --guarantees $(BENCH)
+
 coverage: deps
 	@$(LAB) coverage
 
@@ -115,6 +121,8 @@ help:
 	@echo "make fuzz          a mad target (SECONDS=30 COUNT=mutated PDUs SEED= KERNEL=debug)"
 	@echo "make fuzz-wire     random input for the parsers (RUNS=200000 SEED=1 INPUT=file)"
 	@echo "make attack        a hostile target, on our module and the kernel's own (KERNEL=6.12)"
+	@echo "make bench         what an I/O costs, and with its peers (BENCH=options, e.g. --help)"
+	@echo "make bench-guarantees   what it would without one or the other guarantee"
 	@echo "make shell         a root shell in a guest with a target (KERNEL=6.12)"
 	@echo "make clean         remove what building here left behind"
 	@echo "tools/lab/lab      the lab itself: kernels, root filesystem, cache"

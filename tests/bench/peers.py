@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Who is compared: each peer makes a disk of the same kind of target, and takes it away.
+
+Owns: the kernel modules of the peers (ours, variants of ours, the kernel's own ib_iser), and
+their targets. On soft-RoCE and TCP the target is LIO, or nvmet for nvme-rdma, each over the same
+kind of null_blk; on simhca it is the simulated one, which keeps no data.
+
+Normally: `with peer.disk() as device:`, one peer at a time in one guest.
+Recovery: none; a peer that cannot be set up ends the run with what the guest said.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+from iserlab import module
+from iserlab.initiator import Initiator
+from iserlab.target import Lio, NullDisk, Portal, Target
+
+IQN = "iqn.2026-01.lab.iser:bench"
+DISK_MB = 4096
+ISER, TCP = Portal("10.0.0.1"), Portal("10.0.0.1", 3262, iser=False)
+NQN, NVME_DISK = "nqn.2026-01.lab.iser.bench", NullDisk("nullb1", DISK_MB)
+SERVED = Target(IQN, (NullDisk("nullb0", DISK_MB),), (ISER, TCP))
+SETTINGS = {"node.session.cmds_max": 128, "node.session.queue_depth": 128}
+
+NVME_TARGET = """
+set -e
+modprobe -a nvmet-rdma nvme-rdma
+cd /sys/kernel/config/nvmet
+mkdir subsystems/{nqn} subsystems/{nqn}/namespaces/1 ports/1
+echo 1 >subsystems/{nqn}/attr_allow_any_host
+echo {disk} >subsystems/{nqn}/namespaces/1/device_path
+echo 1 >subsystems/{nqn}/namespaces/1/enable
+cd ports/1
+echo rdma >addr_trtype
+echo ipv4 >addr_adrfam
+echo 10.0.0.1 >addr_traddr
+echo 4420 >addr_trsvcid
+ln -s /sys/kernel/config/nvmet/subsystems/{nqn} subsystems/{nqn}
+"""
+NVME_CONNECT = """
+set -e
+nvme connect -t rdma -a 10.0.0.1 -s 4420 -n {nqn} -i 1 -Q 128 >/dev/null
+for try in $(seq 100); do
+    device=$(ls /dev/nvme*n1 2>/dev/null) && break
+    sleep 0.1
+done
+udevadm settle
+echo $device
+"""
+
+
+@dataclass
+class Iser:
+    """iSER over one of several modules of the same name."""
+    guest: object
+    name: str
+    ko: str             # a file in the guest
+    hca: object = None  # the simulated adapter, if it is not LIO over soft-RoCE
+
+    @contextlib.contextmanager
+    def disk(self):
+        """Log in; out again at the end."""
+        initiator = Initiator(self.guest)
+        self.guest.run(f"! grep -q ^ib_iser /proc/modules || rmmod ib_iser; insmod {self.ko}")
+        iqn, portal = (self.hca.iqn(), self.hca.portal()) if self.hca else (IQN, ISER)
+        (session,) = initiator.login(iqn, portal, SETTINGS)
+        yield session.disk
+        initiator.clear()
+
+
+@dataclass
+class Tcp:
+    """iscsi_tcp."""
+    guest: object
+    name: str = "iscsi_tcp"
+
+    @contextlib.contextmanager
+    def disk(self):
+        """Log in; out again at the end."""
+        initiator = Initiator(self.guest, "default")
+        (session,) = initiator.login(IQN, TCP, SETTINGS)
+        yield session.disk
+        initiator.clear()
+
+
+@dataclass
+class Nvme:
+    """nvme-rdma."""
+    guest: object
+    name: str = "nvme-rdma"
+
+    @contextlib.contextmanager
+    def disk(self):
+        """Connect; disconnect at the end."""
+        yield self.guest.run(NVME_CONNECT.format(nqn=NQN), timeout=120).stdout.strip()
+        self.guest.run(f"nvme disconnect -n {NQN} >/dev/null")
+
+
+def serve(guest):
+    """The targets that are behind soft-RoCE and TCP."""
+    Lio(guest).serve(SERVED)
+    guest.run("\n".join(["set -e", *NVME_DISK.make()]))
+    guest.run(NVME_TARGET.format(nqn=NQN, disk=NVME_DISK.path), timeout=120)
+
+
+def own(guest, name="ib_iser", variant=module.IB_ISER):
+    """Our module, or a variant of it, as a file in the guest."""
+    where = f"/root/{name.replace(' ', '-')}.ko"
+    guest.put(module.build(guest.kernel, variant), where)
+    guest.run("modprobe -a $(modinfo -F depends " + where + " | tr , ' ')")
+    return where
+
+
+def stock(guest):
+    """The kernel's own."""
+    return guest.run("modprobe -a libiscsi rdma_cm ib_core && find /lib/modules/$(uname -r)/kernel/"
+                     "drivers/infiniband/ulp/iser -name 'ib_iser.ko*'").stdout.strip()
