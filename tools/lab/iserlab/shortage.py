@@ -34,12 +34,19 @@ echo 100 >probability
 echo {at} >interval
 echo 1 >times
 """
-ARM = """
-set -e
+BELOW = """
 cd /sys/kernel/debug/{kind}
 echo 32 >stacktrace-depth
 echo {first} >require-start
 echo {last} >require-end
+"""
+ANYWHERE = """
+cd /sys/kernel/debug/{kind}
+echo 0 >stacktrace-depth
+echo 0 >require-start
+echo 0xffffffffffffffff >require-end
+"""
+ARM = "set -e" + BELOW + """
 echo {at} >interval
 echo 1 >times
 """
@@ -50,9 +57,7 @@ left=$(cat times)
 echo 0 >times
 echo $left
 [ $left = 1 ] || exit 0
-echo 0 >stacktrace-depth
-echo 0 >require-start
-echo 0xffffffffffffffff >require-end
+""" + ANYWHERE + """
 echo Y >task-filter
 echo 1 >times
 (
@@ -61,17 +66,6 @@ echo 1 >times
 ) >&- 2>&- || :
 [ $(<times) = 0 ]
 echo N >task-filter
-"""
-BELOW = """
-echo 32 >stacktrace-depth
-echo 0x{first} >require-start
-echo 0x{last} >require-end
-"""
-ANYWHERE = """
-cd /sys/kernel/debug/{kind}
-echo 0 >stacktrace-depth
-echo 0 >require-start
-echo 0xffffffffffffffff >require-end
 """
 INIT = """awk '$3 == "do_one_initcall" { print $1; getline; print $1 }' /proc/kallsyms"""
 # Says whether it was loaded, and how far the count is from 0.
@@ -133,10 +127,12 @@ def only_at_load(guest):
     """Count only what the initialization of modules allocates."""
     first, last = guest.run(INIT).stdout.split()
     for kind in KINDS:
-        guest.run((ANY + BELOW).format(kind=kind, first=first, last=last))
-    yield
-    for kind in KINDS:
-        guest.run(ANYWHERE.format(kind=kind))
+        guest.run((ANY + BELOW).format(kind=kind, first=f"0x{first}", last=f"0x{last}"))
+    try:
+        yield
+    finally:
+        for kind in KINDS:
+            guest.run(ANYWHERE.format(kind=kind))
 
 
 def load(guest, nth):
