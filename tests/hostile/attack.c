@@ -58,17 +58,25 @@ static bool be_honest(struct connection *c, const struct plan *plan, const struc
 /* A command whose memory is kept for another attack, and how many of those were over. */
 static struct {
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
 	struct key key;
 	unsigned int over;
-} held = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER };
+} held = { PTHREAD_MUTEX_INITIALIZER };
 
 static void over(void)
 {
 	pthread_mutex_lock(&held.lock);
 	held.over++;
-	pthread_cond_broadcast(&held.changed);
 	pthread_mutex_unlock(&held.lock);
+}
+
+static bool is_over(unsigned int before)
+{
+	bool more;
+
+	pthread_mutex_lock(&held.lock);
+	more = held.over != before;
+	pthread_mutex_unlock(&held.lock);
+	return more;
 }
 
 /* Answer a command when another attack is over. */
@@ -81,10 +89,11 @@ static bool hold(struct connection *c, const struct plan *plan, const struct com
 	pthread_mutex_lock(&held.lock);
 	held.key = command->key;
 	before = held.over;
-	say("held");
-	while (held.over == before)
-		pthread_cond_wait(&held.changed, &held.lock);
 	pthread_mutex_unlock(&held.lock);
+	say("held");
+	while (!is_over(before))
+		if (!stays(c, 100))
+			return false;
 	return answer(c, plan, command);
 }
 
@@ -107,6 +116,10 @@ static bool memory(struct connection *c, const struct plan *plan, const struct c
 	uint8_t *mine = scratch(c);
 	bool done;
 
+	if (!key.length) {
+		say("no such key");
+		return be_honest(c, plan, command);
+	}
 	if (plan->after) {
 		if (!be_honest(c, plan, command))
 			return false;
@@ -349,7 +362,10 @@ static bool login_partly(struct connection *c, const struct pdu *request)
 	struct pdu next;
 
 	request->bhs[1] &= 0x0c;	/* no transit from the present stage */
-	return login(c, request) && receive(c, &next, -1);
+	if (!login(c, request) || !receive(c, &next, -1))
+		return false;
+	say("in the middle");
+	return true;
 }
 
 static bool login_hang_up_later(struct connection *c, const struct plan *plan,

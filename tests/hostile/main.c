@@ -198,8 +198,10 @@ static void connect_requested(struct rdma_cm_event *event)
 		return;
 	}
 	c = connection_accept(id, &param);
+	if (!c)
+		return;
 	id->context = c;
-	if (c && pthread_create(&c->thread, NULL, run, c))
+	if (pthread_create(&c->thread, NULL, run, c))
 		fail("pthread_create");
 }
 

@@ -267,7 +267,7 @@ static bool make_memory(struct connection *c)
 /**
  * connection_accept - accept a connection that is asked for
  *
- * Returns it, or NULL if that failed.
+ * Returns it, or NULL if that failed, and @id is gone.
  */
 struct connection *connection_accept(struct rdma_cm_id *id, const struct rdma_conn_param *param)
 {
@@ -281,8 +281,10 @@ struct connection *connection_accept(struct rdma_cm_id *id, const struct rdma_co
 	};
 	struct connection *c = calloc(1, sizeof(*c));
 
-	if (!c)
+	if (!c) {
+		rdma_destroy_id(id);
 		return NULL;
+	}
 	c->id = id;
 	if (make_queues(c) && make_memory(c) && !rdma_accept(id, &accept))
 		return c;

@@ -476,8 +476,7 @@ static void *translated_at(struct sim_adapter *ad, u64 addr, u32 *len,
 			      write ? "write" : "read", addr, *len);
 		return NULL;
 	}
-	if (domain)
-		*len = min_t(u32, *len, PAGE_SIZE - offset_in_page(addr));
+	*len = min_t(u32, *len, PAGE_SIZE - offset_in_page(addr));
 	return phys_to_virt(phys);
 }
 

@@ -28,8 +28,6 @@ from rig import RESULTS, Rig  # noqa: E402
 STOCK_KERNELS = ("6.1", "6.12")
 CHECKED = ("debug", "mainline")
 ALL_KERNELS = (*STOCK_KERNELS, *CHECKED)
-# which guests a fixture is about; the others are about one that is target and initiator
-GUESTS = {"pair": "pair", "battle": "pair", "sim": "sim", "simlun": "sim", "iommu": "sim"}
 # what only some kernels have: soft-iWARP
 CAPABLE = {"siw": CHECKED}
 
@@ -68,16 +66,12 @@ def pytest_generate_tests(metafunc):
 def group(metafunc, kernel):
     """Tests of this name share guests, and run one after the other.
 
-    Those that want the same guests of a kernel; but all on a kernel with all checks, as it needs
-    much of a processor. Who names a kernel says with -n how much there is, and files are shared
-    out then.
+    Those in a file; but all on a kernel with all checks, as it needs much of a processor, unless
+    that was named: who does so says with -n how much there is.
     """
-    if metafunc.config.getoption("kernel"):
-        return f"{kernel} {metafunc.module.__name__}"
-    if kernel in CHECKED:
+    if kernel in CHECKED and not metafunc.config.getoption("kernel"):
         return kernel
-    guests = [GUESTS[name] for name in metafunc.fixturenames if name in GUESTS]
-    return " ".join((kernel, *guests[:1]))
+    return f"{kernel} {metafunc.module.__name__}"
 
 
 def capable(item):

@@ -132,11 +132,7 @@ class Host:
 
     def use(self, variant):
         """Have a variant of the module loaded, until what is there is cleared."""
-        if variant != self.module and not self.stock:
-            self.initiator.unload()
-            module.install(self.guest, variant)
-            self.initiator.load()
-            self.module = variant
+        change_module(self, variant)
 
     def program(self, name, *words, **kwargs):
         """Run one of the programs in tests/vm/guest."""
@@ -180,6 +176,7 @@ class Pair:
         """Be on this kind of RDMA network: rxe, or siw where the kernel has it."""
         if network != self.network:
             self.clear()
+            self.network = None
             for guest in self.guests():
                 fabric.change(guest, network)
             self.network = network
@@ -205,6 +202,7 @@ class Sim:
         self.guest = Guest(kernel, name=self.name, devices=self.devices,
                            extra_cmdline=self.cmdline, workdir=logs, boot_timeout=BOOT)
         self.stock = stock
+        self.module = module.IB_ISER
         self.hca = self.initiator = self.standing = None
         self.clean, self.started = True, False
 
@@ -273,12 +271,17 @@ class Sim:
                   "tasks")
         return {name: n for name, n in self.hca.counters().items() if name in gauges and n}
 
+    def use(self, variant):
+        """Have a variant of the module loaded, until what is there is cleared."""
+        change_module(self, variant)
+
     def clear(self):
         """An adapter that behaves, and nothing that uses it."""
         if not self.clean:
             self.standing = None
             self.hca.calm()
             self.initiator.clear()
+            self.use(module.IB_ISER)
             self.adapter()
             self.hca.reset()
             self.clean = True
@@ -290,6 +293,19 @@ class Iommu(Sim):
     devices = ("-device", "intel-iommu", "-device", "pci-testdev,addr=10")
     cmdline = "intel_iommu=on iommu.passthrough=0 iommu.strict=1"
     dma_device = "0000:00:10.0"
+
+
+def change_module(topology, variant):
+    """Load a variant of our module; nobody is logged in."""
+    if variant == topology.module:
+        return
+    if topology.stock:
+        raise LabError("there are no variants of the kernel's own module")
+    topology.module = None
+    topology.initiator.unload()
+    module.install(topology.guest, variant)
+    topology.initiator.load()
+    topology.module = variant
 
 
 def prepare(guest, stock, number=1):

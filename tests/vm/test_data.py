@@ -116,6 +116,8 @@ def invalidates_itself(host, session, target):
     """All keys are dead in the end, and it was not the target who killed them."""
     host.program("direct.py", session.disk, target.disks[0].path, *EDGES,
                  *(f"{length}:gaps" for length in EDGES))
+    if host.stock:
+        return True     # it does not count
     counted = host.initiator.statistics(session)
     return counted["rkeys_invalidated_local"] and not counted["rkeys_invalidated_remote"]
 

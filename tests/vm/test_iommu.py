@@ -5,10 +5,13 @@ Normally: the simulated adapter looks each address up in the page tables of an e
 IOMMU. The kernel's own driver fills these, merges pages that lie together, and takes them out at
 once (iommu.strict). Verified data of all sizes pass, and nothing else was touched.
 
-Recovery: an address that is not mapped fails the connection, and is counted.
+Recovery: an address that is not mapped fails the connection, and is counted; a variant of the
+module that unmaps too early shows that.
 """
 
 import pytest
+
+from iserlab import variants
 
 KERNELS = ("6.12",)     # all with --all
 SAMPLE = 3
@@ -29,10 +32,15 @@ FAULTS = {
 }
 
 
+MAPPED = "/sys/kernel/debug/dma-api/dump"      # on a kernel that keeps account
+
+
 def ends_well(sim, session):
     """Nothing was touched that was not mapped, and nothing is left."""
     sim.initiator.logout(session)
     assert sim.kept_the_rules() and not sim.left()
+    mapped = sim.guest.run(f"[ ! -e {MAPPED} ] || ! grep {sim.dma_device} {MAPPED}", check=False)
+    assert not mapped.status, mapped.stdout
 
 
 def test_the_iommu_is_there(iommu):
@@ -62,3 +70,14 @@ def test_faults(iommu, what):
     iommu.hca.calm()
     iommu.io(session)
     ends_well(iommu, session)
+
+
+def test_a_page_that_is_unmapped_too_early_is_noticed(iommu):
+    """A module that does not wait for a Send of data: the adapter sends it once more."""
+    iommu.use(variants.of(variants.UNWAITED_SENDS))
+    iommu.adapter(ack_delay_us=3000, resend=1)
+    session = iommu.login()
+    # apart from each other, as the next command would be mapped to the same place
+    iommu.guest.run(f"for i in 1 2 3 4 5; do dd if=/dev/zero of={session.disk} bs=4k count=1 "
+                    "oflag=direct; sleep 0.1; done", check=False)
+    assert iommu.hca.counters()["v_dma_unmapped"]

@@ -77,7 +77,7 @@ class Hostile:
     def clear(self):
         """End it."""
         if self.job:
-            self.job.kill()
-            self.job.wait(check=False)
+            job, self.job, self.mark = self.job, None, 0
             self.orders.close()
-            self.job, self.mark = None, 0
+            job.kill()
+            job.wait(check=False)
