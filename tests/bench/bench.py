@@ -30,6 +30,7 @@ from iserlab import fabric, kernels, simhca, variants  # noqa: E402
 from iserlab.guest import Guest  # noqa: E402
 from iserlab.initiator import Initiator  # noqa: E402
 from iserlab.paths import LabError, say  # noqa: E402
+from iserlab.tables import columns  # noqa: E402
 
 OUT = REPO / "build" / "bench"
 REPEATS = 3
@@ -86,13 +87,12 @@ WORKLOADS = (*_both("4k", 1), *_both("4k", 32), *_both("4k", 32, batch=16, engin
 
 # what a guarantee can matter to
 GUARANTEED = (*_both("4k", 32, batch=16, engine="io_uring"), *_both("64k", 8))
-ALONE = variants.ALONE
 GUARANTEES = {
     "ib_iser": (),
     "same keys": (variants.SAME_KEYS,),
     "unwaited Sends": (variants.UNWAITED_SENDS,),
-    "invalidates alone": (ALONE,),
-    "alone, live keys": (ALONE, variants.LIVE_KEYS),
+    "invalidates alone": (variants.ALONE,),
+    "alone, live keys": (variants.ALONE, variants.LIVE_KEYS),
 }
 
 
@@ -105,8 +105,7 @@ def fio(guest, device, workload):
     sides = [job[side] for side in ("read", "write") if job[side]["total_ios"]]
     busiest = max(sides, key=lambda side: side["total_ios"])
     percentile = busiest["clat_ns"]["percentile"]
-    return {"ios": sum(side["total_ios"] for side in sides),
-            "iops": sum(side["iops"] for side in sides),
+    return {"iops": sum(side["iops"] for side in sides),
             "p50_us": percentile["50.000000"] / 1000, "p99_us": percentile["99.000000"] / 1000}
 
 
@@ -141,7 +140,7 @@ def summary(found, device):
     results = []
     for (peer, workload), measured in found.items():
         values = {name: statistics.median(each[name] for each in measured)
-                  for name in measured[0] if name != "ios"}
+                  for name in measured[0]}
         costs = [each["insns_per_io"] for each in measured]
         values["spread"] = (max(costs) - min(costs)) / values["insns_per_io"]
         results.append({"transport": peer, "device": device, "workload": workload} |
@@ -149,10 +148,11 @@ def summary(found, device):
     return results
 
 
-def modules(guest, hca=None):
-    """Ours and the kernel's own."""
+def rivals(guest, hca=None):
+    """Ours, the kernel's own, and on a real network those that are not iSER."""
+    others = [] if hca else [peers.Tcp(guest), peers.Nvme(guest)]
     return [peers.Iser(guest, "ib_iser", peers.own(guest), hca),
-            peers.Iser(guest, "kernel's ib_iser", peers.stock(guest), hca)]
+            peers.Iser(guest, "kernel's ib_iser", peers.stock(guest), hca), *others]
 
 
 def guarantees(guest, hca=None):
@@ -165,9 +165,7 @@ def over_rxe(guest, compared):
     """What is to be compared over soft-RoCE."""
     fabric.up(guest)
     peers.serve(guest)
-    if compared is guarantees:
-        return guarantees(guest)
-    return [*modules(guest), peers.Tcp(guest), peers.Nvme(guest)]
+    return compared(guest)
 
 
 def over_simhca(guest, compared):
@@ -194,9 +192,7 @@ def table(results, value, form="{:.0f}"):
     for workload in dict.fromkeys(each["workload"] for each in results):
         by_peer = {each["transport"]: each for each in results if each["workload"] == workload}
         rows.append([workload, *(form.format(by_peer[name][value]) for name in names)])
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(cell.ljust(width) if number == 0 else cell.rjust(width)
-                      for number, (cell, width) in enumerate(zip(row, widths))) for row in rows]
+    return columns(rows, figures=True)
 
 
 def show(results):
@@ -223,7 +219,7 @@ def main():
     parser.add_argument("--guarantees", action="store_true",
                         help="what ours would be without them, and not its peers")
     args = parser.parse_args()
-    compared = guarantees if args.guarantees else modules
+    compared = guarantees if args.guarantees else rivals
     among = GUARANTEED if args.guarantees else WORKLOADS
     workloads = [each for each in among if args.workload in each.name]
     results = sum((bench(args.kernel, device, compared, workloads, args.repeats)

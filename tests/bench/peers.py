@@ -50,6 +50,14 @@ echo $device
 """
 
 
+@contextlib.contextmanager
+def logged_in(initiator, iqn, portal):
+    """The disk of a session that ends with the block."""
+    (session,) = initiator.login(iqn, portal, SETTINGS)
+    yield session.disk
+    initiator.clear()
+
+
 @dataclass
 class Iser:
     """iSER over one of several modules of the same name."""
@@ -58,15 +66,11 @@ class Iser:
     ko: str             # a file in the guest
     hca: object = None  # the simulated adapter, if it is not LIO over soft-RoCE
 
-    @contextlib.contextmanager
     def disk(self):
-        """Log in; out again at the end."""
-        initiator = Initiator(self.guest)
+        """Load the module and log in; out again at the end."""
         self.guest.run(f"! grep -q ^ib_iser /proc/modules || rmmod ib_iser; insmod {self.ko}")
         iqn, portal = (self.hca.iqn(), self.hca.portal()) if self.hca else (IQN, ISER)
-        (session,) = initiator.login(iqn, portal, SETTINGS)
-        yield session.disk
-        initiator.clear()
+        return logged_in(Initiator(self.guest), iqn, portal)
 
 
 @dataclass
@@ -75,13 +79,9 @@ class Tcp:
     guest: object
     name: str = "iscsi_tcp"
 
-    @contextlib.contextmanager
     def disk(self):
         """Log in; out again at the end."""
-        initiator = Initiator(self.guest, "default")
-        (session,) = initiator.login(IQN, TCP, SETTINGS)
-        yield session.disk
-        initiator.clear()
+        return logged_in(Initiator(self.guest, "default"), IQN, TCP)
 
 
 @dataclass
@@ -107,8 +107,7 @@ def serve(guest):
 def own(guest, name="ib_iser", variant=module.IB_ISER):
     """Our module, or a variant of it, as a file in the guest."""
     where = f"/root/{name.replace(' ', '-')}.ko"
-    guest.put(module.build(guest.kernel, variant), where)
-    guest.run("modprobe -a $(modinfo -F depends " + where + " | tr , ' ')")
+    module.bring(guest, variant, where)
     return where
 
 

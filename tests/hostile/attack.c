@@ -17,8 +17,9 @@
  * @name: how it is ordered
  * @run: does it instead of answering a command; returns false to hang up
  * @request: the same instead of answering another request
- * @at: the opcode of that
- * @spoil: or, more simply, makes something else of the right response
+ * @at: the opcode of that; 0 if it is a command
+ * @spoil: or, more simply, makes something else of the right response; the
+ *         command is NULL where it is a login request
  * @opcode: that of the response, if it is not the right one
  * @invalidates: the key of the memory that is attacked, with the response
  * @unasked: it does not name the command
@@ -40,12 +41,19 @@ static void tell(struct connection *c, const char *what)
 	say("%s: %s", what, c->status == IBV_WC_SUCCESS ? "done" : ibv_wc_status_str(c->status));
 }
 
+static void tell_fate(bool kept)
+{
+	say("connection: %s", kept ? "kept" : "dropped");
+}
+
 static bool answer(struct connection *c, const struct plan *plan, const struct command *command)
 {
-	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
+	struct pdu pdu;
 
-	return plan->invalidate ? send_invalidating(c, &pdu, command->key.rkey) :
-				  send_pdu(c, &pdu);
+	if (!plan->invalidate)
+		return reply(c, command->itt, OP_RESPONSE);
+	pdu = response(c, command->itt, OP_RESPONSE);
+	return send_invalidating(c, &pdu, command->key.rkey);
 }
 
 static bool be_honest(struct connection *c, const struct plan *plan, const struct command *command)
@@ -131,7 +139,7 @@ static bool memory(struct connection *c, const struct plan *plan, const struct c
 	tell(c, plan->write ? "write" : "read");
 	/* iWARP refuses a write later than it is done */
 	if (done && !stays(c, plan->patience_ms)) {
-		say("connection: dropped");
+		tell_fate(false);
 		done = false;
 	}
 	return done && (plan->after || be_honest(c, plan, command));
@@ -231,11 +239,6 @@ static void residual(struct connection *c, const struct command *command, struct
 	put32(pdu->bhs + 44, command->length + BLOCK);
 }
 
-static void ping(struct connection *c, const struct command *command, struct pdu *pdu)
-{
-	put32(pdu->bhs + 20, TAG_NONE);
-}
-
 /* Send something else than the right response; and that one too if nobody objects. */
 static bool forge(struct connection *c, const struct plan *plan, const struct command *command)
 {
@@ -258,7 +261,7 @@ static bool forge(struct connection *c, const struct plan *plan, const struct co
 				     send_pdu(c, &pdu);
 	tell(c, "send");
 	kept = sent && stays(c, plan->patience_ms);
-	say("connection: %s", kept ? "kept" : "dropped");
+	tell_fate(kept);
 	return kept && (attack->behind || attack->answers || answer(c, plan, command));
 }
 
@@ -276,7 +279,7 @@ static bool send_pings(struct connection *c, uint32_t ttt)
 		put32(pdu.bhs + 20, ttt);
 		kept = send_repeatedly(c, &pdu, SENDS / 2);
 	}
-	say("connection: %s", kept ? "kept" : "dropped");
+	tell_fate(kept);
 	return kept;
 }
 
@@ -294,7 +297,7 @@ static bool ping_flood(struct connection *c, const struct plan *plan,
 static bool be_silent(struct connection *c)
 {
 	say("silent");
-	for (struct pdu pdu; receive(c, &pdu, -1);)
+	for (struct pdu pdu; receive(c, &pdu);)
 		;
 	return false;
 }
@@ -312,20 +315,18 @@ static bool ignore(struct connection *c, const struct plan *plan, const struct c
 /* The command is aborted meanwhile: it is answered behind that. */
 static bool late(struct connection *c, const struct plan *plan, const struct command *command)
 {
-	struct pdu pdu, tmf;
+	struct pdu tmf;
 
 	do {
-		if (!receive(c, &tmf, -1))
+		if (!receive(c, &tmf))
 			return false;
 	} while ((tmf.bhs[0] & 0x3f) != OP_TMF);
-	pdu = response(c, get32(tmf.bhs + 16), OP_TMF_RESPONSE);
-	if (!send_pdu(c, &pdu))
+	if (!reply(c, get32(tmf.bhs + 16), OP_TMF_RESPONSE))
 		return false;
 	pause_ms(plan->wait_ms);
-	pdu = response(c, command->itt, OP_RESPONSE);
-	send_pdu(c, &pdu);
+	reply(c, command->itt, OP_RESPONSE);
 	tell(c, "send");
-	say("connection: %s", stays(c, plan->patience_ms) ? "kept" : "dropped");
+	tell_fate(stays(c, plan->patience_ms));
 	return false;
 }
 
@@ -362,7 +363,7 @@ static bool login_partly(struct connection *c, const struct pdu *request)
 	struct pdu next;
 
 	request->bhs[1] &= 0x0c;	/* no transit from the present stage */
-	if (!login(c, request) || !receive(c, &next, -1))
+	if (!login(c, request) || !receive(c, &next))
 		return false;
 	say("in the middle");
 	return true;
@@ -388,47 +389,28 @@ static bool login_slowly(struct connection *c, const struct plan *plan,
 	return login(c, request);
 }
 
-/* Something else, and then the right answer */
-static bool login_behind(struct connection *c, struct pdu *pdu, const struct pdu *request)
+static void half(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	send_pdu(c, pdu);
+	pdu->length = ISER_HEADER + 20;
+}
+
+static void more_data(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	put24(pdu->bhs + 5, 8192);
+}
+
+/* Answer a login request with something else first. */
+static bool forge_login(struct connection *c, const struct attack *attack,
+			const struct pdu *request)
+{
+	struct pdu pdu = response(c, attack->unasked ? TAG_NONE : get32(request->bhs + 16),
+				  attack->opcode);
+
+	if (attack->spoil)
+		attack->spoil(c, NULL, &pdu);
+	send_pdu(c, &pdu);
 	tell(c, "send");
 	return login(c, request);
-}
-
-static bool login_response_first(struct connection *c, const struct plan *plan,
-				 const struct pdu *request)
-{
-	struct pdu pdu = response(c, get32(request->bhs + 16), OP_RESPONSE);
-
-	return login_behind(c, &pdu, request);
-}
-
-static bool login_nop_first(struct connection *c, const struct plan *plan,
-			    const struct pdu *request)
-{
-	struct pdu pdu = response(c, TAG_NONE, OP_NOP_IN);
-
-	put32(pdu.bhs + 20, TAG_NONE);
-	return login_behind(c, &pdu, request);
-}
-
-static bool login_too_short(struct connection *c, const struct plan *plan,
-			    const struct pdu *request)
-{
-	struct pdu pdu = response(c, get32(request->bhs + 16), OP_LOGIN_RESPONSE);
-
-	pdu.length = ISER_HEADER + 20;
-	return login_behind(c, &pdu, request);
-}
-
-static bool login_data_length(struct connection *c, const struct plan *plan,
-			      const struct pdu *request)
-{
-	struct pdu pdu = response(c, get32(request->bhs + 16), OP_LOGIN_RESPONSE);
-
-	put24(pdu.bhs + 5, 8192);
-	return login_behind(c, &pdu, request);
 }
 
 /* ---- choosing ---------------------------------------------------------- */
@@ -446,21 +428,21 @@ static const struct attack attacks[] = {
 	{ "hold", .run = hold },
 	{ "ignore", .run = ignore },
 	{ "invalidate", .invalidates = true, .answers = true },
-	{ "invalidate-by-nop", .spoil = ping, .opcode = OP_NOP_IN, .unasked = true,
+	{ "invalidate-by-nop", .opcode = OP_NOP_IN, .unasked = true,
 	  .invalidates = true },
 	{ "invalidate-twice", .invalidates = true, .behind = true },
 	{ "late", .run = late },
 	{ "logged-out", .opcode = OP_LOGOUT_RESPONSE },
 	{ "login-again", .opcode = OP_LOGIN_RESPONSE },
-	{ "login-data-length", .request = login_data_length, .at = OP_LOGIN },
+	{ "login-data-length", .spoil = more_data, .opcode = OP_LOGIN_RESPONSE, .at = OP_LOGIN },
 	{ "login-hang-up", .request = request_hang_up, .at = OP_LOGIN },
 	{ "login-hang-up-later", .request = login_hang_up_later, .at = OP_LOGIN },
-	{ "login-nop-first", .request = login_nop_first, .at = OP_LOGIN },
-	{ "login-response-first", .request = login_response_first, .at = OP_LOGIN },
+	{ "login-nop-first", .opcode = OP_NOP_IN, .unasked = true, .at = OP_LOGIN },
+	{ "login-response-first", .opcode = OP_RESPONSE, .at = OP_LOGIN },
 	{ "login-silence", .request = request_silence, .at = OP_LOGIN },
 	{ "login-silence-later", .request = login_silence_later, .at = OP_LOGIN },
 	{ "login-slowly", .request = login_slowly, .at = OP_LOGIN },
-	{ "login-too-short", .request = login_too_short, .at = OP_LOGIN },
+	{ "login-too-short", .spoil = half, .opcode = OP_LOGIN_RESPONSE, .at = OP_LOGIN },
 	{ "logout-hang-up", .request = request_hang_up, .at = OP_LOGOUT },
 	{ "logout-silence", .request = request_silence, .at = OP_LOGOUT },
 	{ "memory", .run = memory },
@@ -520,7 +502,7 @@ void attack_list(FILE *file)
 void attack_order(const struct plan *plan)
 {
 	pthread_mutex_lock(&lock);
-	plans[!!plan->attack->request] = *plan;
+	plans[!!plan->attack->at] = *plan;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -571,7 +553,8 @@ bool attack_request(struct connection *c, const struct pdu *request, bool *stay)
 
 	if (!take_plan(request->bhs[0] & 0x3f, &plan))
 		return false;
-	*stay = plan.attack->request(c, &plan, request);
+	*stay = plan.attack->request ? plan.attack->request(c, &plan, request) :
+				       forge_login(c, plan.attack, request);
 	say("over");
 	return true;
 }

@@ -104,7 +104,6 @@ struct connection {
 	uint32_t lengths[RECEIVES];
 	unsigned int arrived, taken;
 	uint32_t stat_sn, cmd_sn;
-	bool full_feature;
 };
 
 struct attack;
@@ -128,7 +127,7 @@ void say(const char *format, ...);
 /* verbs.c */
 struct connection *connection_accept(struct rdma_cm_id *id, const struct rdma_conn_param *param);
 void connection_free(struct connection *c);
-bool receive(struct connection *c, struct pdu *pdu, int timeout_ms);
+bool receive(struct connection *c, struct pdu *pdu);
 struct pdu new_pdu(struct connection *c);
 bool send_pdu(struct connection *c, const struct pdu *pdu);
 bool send_repeatedly(struct connection *c, const struct pdu *pdu, unsigned int times);
@@ -143,6 +142,7 @@ void pause_ms(unsigned int ms);
 /* target.c */
 void serve(struct connection *c);
 struct pdu response(struct connection *c, uint32_t itt, uint8_t opcode);
+bool reply(struct connection *c, uint32_t itt, uint8_t opcode);
 void set_data(struct pdu *pdu, const void *data, uint32_t length);
 bool login(struct connection *c, const struct pdu *request);
 bool move(struct connection *c, const struct command *command);

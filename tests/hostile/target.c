@@ -60,7 +60,17 @@ struct pdu response(struct connection *c, uint32_t itt, uint8_t opcode)
 	put32(pdu.bhs + 24, c->stat_sn++);
 	put32(pdu.bhs + 28, c->cmd_sn);
 	put32(pdu.bhs + 32, c->cmd_sn + 31);
+	if (opcode == OP_NOP_IN)
+		put32(pdu.bhs + 20, TAG_NONE);	/* no answer is wanted */
 	return pdu;
+}
+
+/* Send such a PDU as it is. */
+bool reply(struct connection *c, uint32_t itt, uint8_t opcode)
+{
+	struct pdu pdu = response(c, itt, opcode);
+
+	return send_pdu(c, &pdu);
 }
 
 void set_data(struct pdu *pdu, const void *data, uint32_t length)
@@ -130,8 +140,8 @@ static uint32_t negotiate(const struct pdu *request, char *text)
 /* RFC 7143, 11.12 and 11.13 */
 bool login(struct connection *c, const struct pdu *request)
 {
-	uint8_t flags = request->bhs[1], next = flags & 3;
-	bool transit = flags & 0x80;
+	uint8_t flags = request->bhs[1];
+	bool last = (flags & 0x80) && (flags & 3) == 3;
 	char text[MOST_DATA];
 	uint32_t length;
 	struct pdu pdu;
@@ -139,15 +149,14 @@ bool login(struct connection *c, const struct pdu *request)
 	c->cmd_sn = get32(request->bhs + 24);
 	length = negotiate(request, text);
 	pdu = response(c, get32(request->bhs + 16), OP_LOGIN_RESPONSE);
-	if (transit && next == 3) {
+	if (last) {
 		length += put_key(text + length, "TargetRecvDataSegmentLength", "8192");
 		length += put_key(text + length, "TargetPortalGroupTag", "1");
-		c->full_feature = true;
 	}
 	set_data(&pdu, text, length);
 	pdu.bhs[1] = flags;
 	memcpy(pdu.bhs + 8, request->bhs + 8, 6);	/* ISID */
-	put16(pdu.bhs + 14, c->full_feature ? 1 : 0);	/* TSIH */
+	put16(pdu.bhs + 14, last);	/* TSIH */
 	return send_pdu(c, &pdu);
 }
 
@@ -230,14 +239,6 @@ bool move(struct connection *c, const struct command *command)
 	return true;
 }
 
-/* Answer a command; all went well. */
-static bool respond(struct connection *c, const struct command *command)
-{
-	struct pdu pdu = response(c, command->itt, OP_RESPONSE);
-
-	return send_pdu(c, &pdu);
-}
-
 static bool refuse(struct connection *c, const struct command *command)
 {
 	/* ILLEGAL REQUEST, INVALID COMMAND OPERATION CODE, behind its length */
@@ -276,10 +277,10 @@ static bool execute(struct connection *c, const struct command *command)
 	if (moves_blocks(command)) {
 		if (first == TRIGGER || first == OTHER_TRIGGER)
 			return attack(c, command);
-		return move(c, command) && respond(c, command);
+		return move(c, command) && reply(c, command->itt, OP_RESPONSE);
 	}
 	if (needs_no_data(command->cdb[0]))
-		return respond(c, command);
+		return reply(c, command->itt, OP_RESPONSE);
 	memset(scratch(c), 0, 256);
 	length = describe(command->cdb, scratch(c));
 	return length ? return_data(c, command, length) : refuse(c, command);
@@ -316,21 +317,14 @@ static bool nop_out(struct connection *c, const struct pdu *request)
 	if (itt == TAG_NONE)
 		return true;
 	pdu = response(c, itt, OP_NOP_IN);
-	put32(pdu.bhs + 20, TAG_NONE);
 	set_data(&pdu, request->data, length);
-	return send_pdu(c, &pdu);
-}
-
-static bool simple(struct connection *c, const struct pdu *request, uint8_t opcode)
-{
-	struct pdu pdu = response(c, get32(request->bhs + 16), opcode);
-
 	return send_pdu(c, &pdu);
 }
 
 static bool handle(struct connection *c, const struct pdu *request)
 {
 	uint8_t opcode = request->bhs[0] & 0x3f;
+	uint32_t itt = get32(request->bhs + 16);
 	bool stay;
 
 	if (opcode == OP_COMMAND)
@@ -341,11 +335,11 @@ static bool handle(struct connection *c, const struct pdu *request)
 	case OP_LOGIN:
 		return login(c, request);
 	case OP_TMF:
-		return simple(c, request, OP_TMF_RESPONSE);
+		return reply(c, itt, OP_TMF_RESPONSE);
 	case OP_NOP_OUT:
 		return nop_out(c, request);
 	case OP_LOGOUT:
-		simple(c, request, OP_LOGOUT_RESPONSE);
+		reply(c, itt, OP_LOGOUT_RESPONSE);
 		return false;
 	}
 	fprintf(stderr, "hostile: opcode 0x%02x is not known here\n", request->bhs[0]);
@@ -360,7 +354,7 @@ void serve(struct connection *c)
 {
 	struct pdu request;
 
-	while (receive(c, &request, -1) && handle(c, &request))
+	while (receive(c, &request) && handle(c, &request))
 		;
 	hang_up(c);
 }

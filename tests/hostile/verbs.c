@@ -188,14 +188,14 @@ struct pdu new_pdu(struct connection *c)
  *
  * It can be looked at until the next call.  Returns whether there is one.
  */
-bool receive(struct connection *c, struct pdu *pdu, int timeout_ms)
+bool receive(struct connection *c, struct pdu *pdu)
 {
 	int number;
 
 	if (c->taken && !c->bad && !post_receive(c, c->waiting[(c->taken - 1) % RECEIVES]))
 		c->bad = true;
 	while (c->arrived == c->taken && !c->bad)
-		if (!poll_queue(c, timeout_ms))
+		if (!poll_queue(c, -1))
 			return false;
 	if (c->bad)
 		return false;

@@ -158,8 +158,8 @@ class Battle:
         before = initiator.resources()
         pair.target.serve(target)
         pair.hostile.start()
-        pair.near.run(f"rm -f {ENOUGH}; cat >{VICTIM}", input=(
-            REPO / "tests" / "vm" / "guest" / "victim.py").read_text(encoding="utf-8"))
+        pair.near.run(f"rm -f {ENOUGH}")
+        pair.near.put(REPO / "tests" / "vm" / "guest" / "victim.py", VICTIM)
         sessions = [session for iqn, portal in ((IQN, pair.portal),
                                                 (TARGET.iqn, pair.hostile.portal),
                                                 (OTHER.iqn, pair.hostile.portal))

@@ -11,19 +11,13 @@ module that unmaps too early shows that.
 
 import pytest
 
+import test_adapters
 from iserlab import variants
 
 KERNELS = ("6.12",)     # all with --all
 SAMPLE = 3
-KINDS = {
-    "usual": {},
-    "MRs with gaps": {"sg_gaps": 1},
-    "two pages in an MR": {"max_pages": 2},
-    "no local DMA lkey": {"local_dma_lkey": 0},
-    "no remote invalidation": {"remote_inv": 0},
-    "late acknowledgements": {"ack_delay_us": 3000, "resend": 1},
-    "unsolicited data": {"initial_r2t": 0},
-}
+KINDS = ("usual", "MRs with gaps", "two pages in an MR", "no local DMA lkey",
+         "no remote invalidation", "late acknowledgements", "unsolicited data")
 FAULTS = {
     "lost": "at=cmd nth=5 do=abort",
     "QP fails": "at=cmd nth=5 do=qp_fatal",
@@ -53,7 +47,7 @@ def test_the_iommu_is_there(iommu):
 @pytest.mark.parametrize("kind", KINDS)
 def test_data_are_right(iommu, kind):
     """With all kinds of memory that adapters want."""
-    iommu.adapter(**KINDS[kind])
+    iommu.adapter(**test_adapters.KINDS[kind])
     session = iommu.login()
     iommu.io(session)
     assert iommu.hca.counters()["connects"] == 1, "the connection was lost meanwhile"
@@ -75,7 +69,7 @@ def test_faults(iommu, what):
 def test_a_page_that_is_unmapped_too_early_is_noticed(iommu):
     """A module that does not wait for a Send of data: the adapter sends it once more."""
     iommu.use(variants.of(variants.UNWAITED_SENDS))
-    iommu.adapter(ack_delay_us=3000, resend=1)
+    iommu.adapter(**test_adapters.KINDS["late acknowledgements"])
     session = iommu.login()
     # apart from each other, as the next command would be mapped to the same place
     iommu.guest.run(f"for i in 1 2 3 4 5; do dd if=/dev/zero of={session.disk} bs=4k count=1 "

@@ -15,6 +15,7 @@ import sys
 from xml.etree import ElementTree
 
 from .paths import REPO, LabError
+from .tables import columns
 
 OUT = REPO / "build" / "attack"
 MODULES = {"ours": "ib_iser", "stock": "the kernel's own"}
@@ -48,9 +49,7 @@ def table(results):
     rows = [("attack", *(MODULES[module] for module in results))]
     rows += [(name, *(verdict.get(name, NONE) for verdict in results.values()))
              for name in attacks]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join(word.ljust(width) for word, width in zip(row, widths)).rstrip()
-            for row in rows]
+    return columns(rows)
 
 
 def main(kernel):

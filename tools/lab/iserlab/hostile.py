@@ -47,7 +47,6 @@ class Hostile:
     def start(self):
         """Be an honest target until something is ordered."""
         self.guest.put(build(), PROGRAM)
-        self.guest.run(f"chmod +x {PROGRAM}")
         source, orders = os.pipe()
         self.orders = open(orders, "w", encoding="ascii", buffering=1)
         self.job = self.guest.spawn(f"exec {PROGRAM} {PORT}",

@@ -109,6 +109,12 @@ def install(guest, *modules):
     guest.run(["tar", "-C", "/", "-xf", "-"], input=archive.getvalue())
 
 
+def bring(guest, module, where):
+    """Put a module into a guest to be inserted, and load what it depends on."""
+    guest.put(build(guest.kernel, module), where)
+    guest.run(f"modprobe -a $(modinfo -F depends {where} | tr , ' ')", timeout=120)
+
+
 def _as_root(member):
     member.uid = member.gid = 0
     member.uname = member.gname = "root"

@@ -148,15 +148,13 @@ def load(guest, adapters=1, shared=False, dma_device=None, **knobs):
     @dma_device: name of a PCI device whose IOMMU they use
     @knobs: what is to be set before the devices are registered
     """
-    ko = module.build(guest.kernel, module.SIMHCA)
-    guest.put(ko, "/root/simhca.ko")
+    module.bring(guest, module.SIMHCA, "/root/simhca.ko")
     words = [f"adapters={adapters}", f"shared={int(shared)}"]
     if dma_device:
         words.append(f"dma_device={dma_device}")
     if knobs:
         words.append("knobs=" + ",".join(f"{name}={int(value)}" for name, value in knobs.items()))
-    guest.run("modprobe -a $(modinfo -F depends /root/simhca.ko | tr , ' ') && "
-              f"insmod /root/simhca.ko {' '.join(words)}")
+    guest.run(f"insmod /root/simhca.ko {' '.join(words)}")
     made = [Adapter(guest, number, shared) for number in range(adapters)]
     return made[0] if adapters == 1 else made
 
