@@ -36,7 +36,7 @@ IQN = "iqn.2026-01.lab.iser:target"
 PROVISIONED = (("emulate_tpu", 1), ("emulate_tpws", 1))
 TCP_PORT = 3262
 
-BOOT = 400      # seconds; a kernel with all checks takes its time
+BOOT = 200      # seconds
 # Recovery need not be gentle to the target.
 HASTE = {"node__session__iscsi__DefaultTime2Wait": 0,
          "node__conn[0]__timeo__login_timeout": 4}

@@ -132,7 +132,11 @@ class Job:
             self.guest.send(self.number, b"K", str(int(number)).encode())
 
     def wait(self, timeout=60, check=True):
-        """Wait for its end and return the Result."""
+        """Wait for its end and return the Result.
+
+        @timeout: seconds that are more than enough for it on a stock kernel
+        """
+        timeout *= self.guest.kernel.patience
         if not self._ended(timeout):
             self.kill()
             dead = self._ended(10)
@@ -173,7 +177,8 @@ class Guest:
     @kernel: a kernels.Kernel
     @nets: network cards, eth0 first: a Link to another guest, or None for
            one that is plugged into nothing
-    @icount: virtual time counts instructions; repeatable, single CPU
+    @icount: virtual time counts instructions, repeatable; there are two processors, as on any
+             machine, but one runs
     @devices: more of them, as qemu wants them on its command line
     @workdir: where the console log goes; temporary if not given
     """
@@ -181,8 +186,9 @@ class Guest:
     def __init__(self, kernel, name="guest", smp=2, mem_mb=2048, icount=False, nets=(None,),
                  devices=(), extra_cmdline="", workdir=None, boot_timeout=180, shell=False):
         self.kernel, self.name, self.nets, self.devices = kernel, name, list(nets), devices
-        self.smp, self.mem_mb, self.icount = (1 if icount else smp), mem_mb, icount
-        self.extra_cmdline, self.boot_timeout, self.shell = extra_cmdline, boot_timeout, shell
+        self.smp, self.mem_mb, self.icount = (2 if icount else smp), mem_mb, icount
+        self.extra_cmdline, self.shell = extra_cmdline, shell
+        self.boot_timeout = boot_timeout * kernel.patience
         self._own_workdir = None if workdir else _temporary(name)
         self.workdir = Path(workdir or self._own_workdir.name)
         self.workdir.mkdir(parents=True, exist_ok=True)
@@ -338,6 +344,8 @@ class Guest:
 
     def _cmdline(self):
         words = [*CMDLINE, f"lab.name={self.name}", self.extra_cmdline]
+        if self.icount:
+            words.append("maxcpus=1")
         if self.shell:
             words.append("lab.shell")
         return " ".join(words)

@@ -22,6 +22,7 @@ from .paths import CACHE, LabError, cached, say
 STOCK = {"6.1": "linux-image-amd64", "6.12": "linux-image-6.12-amd64"}
 # built with tests/debug.config
 OWN = {"debug": "6.12", "mainline": "mainline"}
+PATIENCE = 4    # checks of each access to memory and of each lock take their time
 
 # The parts of a stock kernel that a guest can need. Leaving out graphics,
 # sound, wireless and the like keeps the image small and depmod quick.
@@ -42,6 +43,7 @@ class Kernel:
     disk: Path          # the same as an ext4 image
     kdir: Path          # for `make KDIR=`
     source: Path | None = None
+    patience: int = 1   # how much longer things may take than on a stock kernel
 
     @property
     def module_dir(self):
@@ -70,7 +72,7 @@ def _own(name):
     """A kernel that the lab builds itself."""
     release, path = kbuild.build(OWN[name])
     return Kernel(name, release, path / "arch/x86/boot/bzImage", path / "root",
-                  path / "modules.ext4", path, kbuild.source(OWN[name]))
+                  path / "modules.ext4", path, kbuild.source(OWN[name]), PATIENCE)
 
 
 def _stock(name):

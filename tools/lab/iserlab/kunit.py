@@ -167,7 +167,7 @@ def run(guest):
 def main(name="debug"):
     """Run them and print the summary; the exit status."""
     began = time.monotonic()
-    with Guest(kernels.get(name), name="kunit", boot_timeout=400) as guest:
+    with Guest(kernels.get(name), name="kunit") as guest:
         suites, found = run(guest)
     print("\n".join(summary(suites)))
     for report in found:
