@@ -15,7 +15,7 @@ import json
 import pytest
 
 from iserlab import variants
-from iserlab.target import Target
+from iserlab.target import Disk, Target
 from rig import IQN
 
 KIB = 1024
@@ -110,6 +110,23 @@ def test_memory_layouts(lun, layout):
     lengths = (512, 4 * KIB, 8 * KIB, 12800, 64 * KIB, 256 * KIB, 512 * KIB)
     lun.host.program("direct.py", lun.device, lun.store,
                      *(f"{length}:{layout}" for length in lengths))
+
+
+def test_no_scheduler_is_in_front_of_the_target(lun):
+    """The host has several hardware queues, so the kernel chooses none by itself."""
+    said = lun.run("cd /sys/block/${DEVICE#/dev/} && ls mq && cat queue/scheduler").stdout
+    assert said.split() == ["0", "1", "[none]", "mq-deadline"]
+
+
+def test_more_commands_than_the_session_has(host):
+    """Four LUNs, each of which could use all: they wait for each other, and nothing is lost."""
+    target = Target(IQN, tuple(Disk(f"disk{number}", 16) for number in range(4)))
+    session = host.login(target, settings={"node.session.cmds_max": 32,
+                                           "node.session.queue_depth": 128})
+    fio = "fio --rw=randwrite --bs=4k --size=4m --ioengine=libaio --iodepth=64 --direct=1 " \
+        "--verify=crc32c --thread --output=/dev/null"
+    jobs = " ".join(f"--name={disk} --filename={disk}" for disk in session.disks)
+    host.guest.run(f"{fio} {jobs}", timeout=180)
 
 
 def invalidates_itself(host, session, target):

@@ -39,6 +39,7 @@ static void iser_host_limits(struct Scsi_Host *shost, struct iser_conn *conn)
 	shost->max_segment_size = ib_dma_max_seg_size(conn->device);
 	shost->max_cmd_len = ISER_MAX_CDB;
 	shost->max_lun = iser_max_lun;
+	shost->nr_hw_queues = ISER_HW_QUEUES;
 	shost->max_id = 0;
 	shost->max_channel = 0;
 }
