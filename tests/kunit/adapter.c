@@ -443,7 +443,8 @@ bool fake_receive(struct fake_adapter *fake, const void *pdu, u32 len,
 
 	if (!recv || recv->sge.length < len)
 		return false;
-	memcpy((void *)(uintptr_t)recv->sge.addr, pdu, len);
+	fake->received = (void *)(uintptr_t)recv->sge.addr;
+	memcpy(fake->received, pdu, len);
 	if (invalidates) {
 		wc.wc_flags = IB_WC_WITH_INVALIDATE;
 		wc.ex.invalidate_rkey = *invalidates;

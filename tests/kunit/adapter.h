@@ -74,6 +74,7 @@ struct fake_recv {
  * @recvs: what was posted to the receive queue
  * @nr_recvs: how much
  * @recv_doorbells: post calls
+ * @received: the receive that was filled last
  * @send_fails_at: fault: work requests that are still taken
  * @recv_fails_at: fault: receives that are still taken
  * @mr_fails_at: fault: memory regions that are still made
@@ -99,6 +100,7 @@ struct fake_adapter {
 	struct fake_recv *recvs;
 	unsigned int nr_recvs;
 	unsigned int recv_doorbells;
+	void *received;
 
 	int send_fails_at;
 	int recv_fails_at;

@@ -54,6 +54,7 @@ static void responses_out_of_order(struct kunit *test)
 
 struct status_case {
 	const char *name;
+	u8 reason;
 	u8 flags;
 	u8 status;
 	u32 residual;
@@ -71,29 +72,55 @@ static const u8 sense[] = {
 };
 
 static const struct status_case status_cases[] = {
-	{ "good", 0, 0, 0, 0, 0, 0 },
-	{ "busy", 0, SAM_STAT_BUSY, 0, 0, SAM_STAT_BUSY, 0 },
-	{ "queue full", 0, SAM_STAT_TASK_SET_FULL, 0, 0,
+	{ "good", 0, 0, 0, 0, 0, 0, 0 },
+	{ "busy", 0, 0, SAM_STAT_BUSY, 0, 0, SAM_STAT_BUSY, 0 },
+	{ "queue full", 0, 0, SAM_STAT_TASK_SET_FULL, 0, 0,
 	  SAM_STAT_TASK_SET_FULL, 0 },
-	{ "underflow", ISCSI_FLAG_CMD_UNDERFLOW, 0, 512, 0, 0, 512 },
-	{ "underflow of all", ISCSI_FLAG_CMD_UNDERFLOW, 0, 4096, 0, 0,
+	{ "target failure", 1, 0, 0, 0, 0, DID_ERROR << 16, 0 },
+	{ "underflow", 0, ISCSI_FLAG_CMD_UNDERFLOW, 0, 512, 0, 0, 512 },
+	{ "underflow of all", 0, ISCSI_FLAG_CMD_UNDERFLOW, 0, 4096, 0, 0,
 	  4096 },
-	{ "underflow of more than there is", ISCSI_FLAG_CMD_UNDERFLOW, 0, 4097,
-	  0, DID_BAD_TARGET << 16, 0 },
-	{ "overflow", ISCSI_FLAG_CMD_OVERFLOW, 0, 512, 0, 0, 0 },
-	{ "overflow of more than there is", ISCSI_FLAG_CMD_OVERFLOW, 0, 1 << 20,
-	  0, 0, 0 },
-	{ "overflow by a negative number", ISCSI_FLAG_CMD_OVERFLOW, 0,
+	{ "underflow of more than there is", 0, ISCSI_FLAG_CMD_UNDERFLOW, 0,
+	  4097, 0, DID_BAD_TARGET << 16, 0 },
+	{ "overflow", 0, ISCSI_FLAG_CMD_OVERFLOW, 0, 512, 0, 0, 0 },
+	{ "overflow of more than there is", 0, ISCSI_FLAG_CMD_OVERFLOW, 0,
+	  1 << 20, 0, 0, 0 },
+	{ "overflow by a negative number", 0, ISCSI_FLAG_CMD_OVERFLOW, 0,
 	  0x80000000, 0, 0, 0 },
-	{ "sense", 0, SAM_STAT_CHECK_CONDITION, 0, sizeof(sense),
-	  SAM_STAT_CHECK_CONDITION, 0 },
-	{ "sense missing", 0, SAM_STAT_CHECK_CONDITION, 0, 0,
+	{ "underflow the other way", 0, ISCSI_FLAG_CMD_BIDI_UNDERFLOW, 0, 0, 0,
 	  DID_BAD_TARGET << 16, 0 },
-	{ "sense shorter than it says", 0, SAM_STAT_CHECK_CONDITION, 0,
+	{ "overflow the other way", 0, ISCSI_FLAG_CMD_BIDI_OVERFLOW, 0, 0, 0,
+	  DID_BAD_TARGET << 16, 0 },
+	{ "good with data", 0, 0, 0, 0, sizeof(sense), 0, 0 },
+	{ "sense", 0, 0, SAM_STAT_CHECK_CONDITION, 0, sizeof(sense),
+	  SAM_STAT_CHECK_CONDITION, 0 },
+	{ "sense missing", 0, 0, SAM_STAT_CHECK_CONDITION, 0, 0,
+	  DID_BAD_TARGET << 16, 0 },
+	{ "sense shorter than it says", 0, 0, SAM_STAT_CHECK_CONDITION, 0,
 	  sizeof(sense) - 1, DID_BAD_TARGET << 16, 0 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(status, status_cases, name);
+
+/* Whatever it says, each response is counted, and moves the windows */
+static void expect_counted(struct kunit *test, struct rig *rig)
+{
+	KUNIT_EXPECT_EQ(test, 1, rig->iscsi->scsirsp_pdus_cnt);
+	KUNIT_EXPECT_EQ(test, rig->statsn + 1, rig->iscsi->exp_statsn);
+	KUNIT_EXPECT_EQ(test, rig->session->cmdsn, rig->session->exp_cmdsn);
+	KUNIT_EXPECT_EQ(test, rig->session->cmdsn + 1024,
+			rig->session->max_cmdsn);
+	KUNIT_EXPECT_NE(test, 0ul, rig->iscsi->last_recv);
+}
+
+/* Receives are the adapter's: nobody else writes to them */
+static void expect_untouched(struct kunit *test, struct rig *rig, u32 residual)
+{
+	const struct iscsi_scsi_rsp *rsp = rig->fake->received +
+					   sizeof(struct iser_ctrl);
+
+	KUNIT_EXPECT_EQ(test, residual, be32_to_cpu(rsp->residual_count));
+}
 
 static void status(struct kunit *test)
 {
@@ -103,6 +130,7 @@ static void status(struct kunit *test)
 	const struct rig_pdu pdu = {
 		.opcode = ISCSI_OP_SCSI_CMD_RSP,
 		.itt = rig_task(sc)->hdr->itt,
+		.reason = c->reason,
 		.flags = c->flags,
 		.status = c->status,
 		.residual = c->residual,
@@ -111,9 +139,12 @@ static void status(struct kunit *test)
 		.invalidates = &rig->fake->sends[0].key,
 	};
 
+	rig->iscsi->last_recv = 0;
 	rig_receive(rig, &pdu);
 	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
 	KUNIT_EXPECT_TRUE(test, finished(sc));
+	expect_counted(test, rig);
+	expect_untouched(test, rig, c->residual);
 	KUNIT_EXPECT_EQ(test, c->result, sc->result);
 	KUNIT_EXPECT_EQ(test, c->resid, (unsigned int)scsi_get_resid(sc));
 	if (c->result == SAM_STAT_CHECK_CONDITION)

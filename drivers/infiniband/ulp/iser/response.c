@@ -17,6 +17,11 @@
 #include "iser.h"
 #include "trace.h"
 
+#define ISER_RSP_RESIDUAL	(ISCSI_FLAG_CMD_UNDERFLOW |		\
+				 ISCSI_FLAG_CMD_OVERFLOW |		\
+				 ISCSI_FLAG_CMD_BIDI_UNDERFLOW |	\
+				 ISCSI_FLAG_CMD_BIDI_OVERFLOW)
+
 /* What is wrong with a PDU that is sound by itself */
 static const char iser_no_session[] = "no session is bound";
 static const char iser_bad_itt[] = "no request with this tag is waiting";
@@ -107,6 +112,51 @@ static void iser_fix_overflow(struct iscsi_hdr *hdr)
 }
 
 /*
+ * All other PDUs, with a copy of the header: nobody but the adapter writes to
+ * a receive. Not inlined, as it would be cleared for each response.
+ * Context: back_lock held. Return: NULL, or what is wrong.
+ */
+static noinline const char *iser_pass_on(struct iscsi_conn *iscsi,
+					 const struct iser_pdu *pdu)
+{
+	struct iscsi_hdr hdr = *pdu->hdr;
+
+	if (pdu->opcode == ISCSI_OP_SCSI_CMD_RSP)
+		iser_fix_overflow(&hdr);
+	if (__iscsi_complete_pdu(iscsi, &hdr, pdu->data, pdu->datalen))
+		return "refused by the iSCSI layer";
+	return NULL;
+}
+
+/* What nearly all responses say: done, all data moved, and no more */
+static bool iser_is_plain(const struct iser_pdu *pdu)
+{
+	const struct iscsi_scsi_rsp *rsp =
+		(const struct iscsi_scsi_rsp *)pdu->hdr;
+
+	return rsp->response == ISCSI_STATUS_CMD_COMPLETED &&
+	       rsp->cmd_status == SAM_STAT_GOOD && !pdu->datalen &&
+	       !(rsp->flags & ISER_RSP_RESIDUAL);
+}
+
+/*
+ * libiscsi's short way for such a response: it would look for the task again,
+ * and for what is known not to be there. Context: back_lock held.
+ */
+static void iser_complete_plain(struct iscsi_conn *iscsi,
+				struct iscsi_task *task,
+				const struct iscsi_hdr *hdr)
+{
+	const struct iscsi_scsi_rsp *rsp = (const struct iscsi_scsi_rsp *)hdr;
+
+	iscsi->exp_statsn = be32_to_cpu(rsp->statsn) + 1;
+	iscsi->scsirsp_pdus_cnt++;
+	task->sc->result = DID_OK << 16 | SAM_STAT_GOOD;
+	iscsi_complete_scsi_task(task, be32_to_cpu(rsp->exp_cmdsn),
+				 be32_to_cpu(rsp->max_cmdsn));
+}
+
+/*
  * A Reject carries the header of what it rejects, and libiscsi completes the
  * task of a NOP-Out that it finds there: so that must be one that waits.
  * Context: back_lock held.
@@ -139,8 +189,27 @@ static bool iser_inval_allowed(const struct iser_pdu *pdu,
 	       pdu->opcode == ISCSI_OP_SCSI_CMD_RSP;
 }
 
+/* A SCSI response. Context: back_lock held. Return: NULL, or what is wrong. */
+static const char *iser_complete_command(struct iser_conn *conn,
+					 struct iscsi_task *task,
+					 const struct iser_pdu *pdu,
+					 const struct ib_wc *wc)
+{
+	const char *why = iser_settle_key(conn, task, wc);
+
+	if (why)
+		return why;
+	if (task->sc->sc_data_direction == DMA_FROM_DEVICE)
+		conn->iscsi->rxdata_octets += scsi_bufflen(task->sc);
+	if (!iser_is_plain(pdu))
+		return iser_pass_on(conn->iscsi, pdu);
+	iser_complete_plain(conn->iscsi, task, pdu->hdr);
+	return NULL;
+}
+
 /* Context: back_lock held. Return: NULL, or what is wrong. */
-static const char *iser_complete(struct iser_conn *conn, struct iser_pdu *pdu,
+static const char *iser_complete(struct iser_conn *conn,
+				 const struct iser_pdu *pdu,
 				 const struct ib_wc *wc)
 {
 	const char *why = NULL;
@@ -161,20 +230,10 @@ static const char *iser_complete(struct iser_conn *conn, struct iser_pdu *pdu,
 		task = iser_find_task(conn, pdu, &why);
 		if (!task)
 			return why;
-		if (task->sc) {
-			why = iser_settle_key(conn, task, wc);
-			if (why)
-				return why;
-			iser_fix_overflow(pdu->hdr);
-			if (task->sc->sc_data_direction == DMA_FROM_DEVICE)
-				conn->iscsi->rxdata_octets +=
-					scsi_bufflen(task->sc);
-		}
+		if (task->sc)
+			return iser_complete_command(conn, task, pdu, wc);
 	}
-	if (__iscsi_complete_pdu(conn->iscsi, pdu->hdr, pdu->data,
-				 pdu->datalen))
-		return "refused by the iSCSI layer";
-	return NULL;
+	return iser_pass_on(conn->iscsi, pdu);
 }
 
 static const char *iser_handle(struct iser_conn *conn, struct iser_rx *rx,
@@ -216,6 +275,9 @@ static u8 iser_opcode_of(const struct iser_rx *rx, u32 len)
  * @cq: completion queue
  * @wc: completion
  *
+ * Nobody writes to the receive, so that it needs no sync before the adapter
+ * has it again (Documentation/core-api/dma-api-howto.rst).
+ *
  * Context: softirq; one at a time for a connection.
  */
 void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc)
@@ -239,7 +301,5 @@ void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 		iser_err(conn, "protocol error: %s (PDU of %u bytes, opcode %#x, tag %#x), connection dropped\n",
 			 why, wc->byte_len, iser_opcode_of(rx, wc->byte_len),
 			 pdu.hdr ? (__force u32)pdu.hdr->itt : 0);
-	ib_dma_sync_single_for_device(conn->device, rx->sge.addr,
-				      rx->sge.length, DMA_FROM_DEVICE);
 	iser_rx_give_back(conn, rx);
 }
