@@ -62,9 +62,8 @@ static void happen(struct rig *rig, struct scsi_cmnd *sc, char what)
 static unsigned int free_mrs(struct rig *rig)
 {
 	unsigned int n = 0;
-	struct list_head *pos;
 
-	list_for_each(pos, &rig->conn->mr_free)
+	for (struct iser_mr *imr = rig->conn->mr_free; imr; imr = imr->next)
 		n++;
 	return n;
 }

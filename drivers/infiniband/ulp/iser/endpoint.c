@@ -400,7 +400,6 @@ static struct iser_conn *iser_conn_alloc(const struct sockaddr *dst)
 	spin_lock_init(&conn->dataout_lock);
 	INIT_LIST_HEAD(&conn->dataout_free);
 	spin_lock_init(&conn->mr_lock);
-	INIT_LIST_HEAD(&conn->mr_free);
 	INIT_LIST_HEAD(&conn->mr_all);
 	INIT_WORK(&conn->mr_grow, iser_mr_grow_work);
 	init_waitqueue_head(&conn->released);

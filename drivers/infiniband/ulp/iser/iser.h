@@ -177,7 +177,7 @@ struct iser_dataout {
  * @reg_cqe: only ever completes in error
  * @inv_cqe: completion of @inv
  * @task: owner from registration until the command is finished
- * @node: in conn->mr_free while nobody owns it
+ * @next: next one in conn->mr_free, while nobody owns it
  * @all: in conn->mr_all
  */
 struct iser_mr {
@@ -187,7 +187,7 @@ struct iser_mr {
 	struct ib_cqe reg_cqe;
 	struct ib_cqe inv_cqe;
 	struct iscsi_task *task;
-	struct list_head node;
+	struct iser_mr *next;
 	struct list_head all;
 };
 
@@ -342,7 +342,7 @@ struct iser_link {
  * @nr_dataout_free: number of them
  * @dataout_lock: guards the two
  * @mr_lock: guards @mr_free and @mr_all
- * @mr_free: registrations to be had
+ * @mr_free: registrations to be had, the last used first
  * @mr_all: all of them
  * @nr_mrs: number of them
  * @mr_grow: makes more
@@ -408,7 +408,7 @@ struct iser_conn {
 	spinlock_t dataout_lock;	/* dataout_free, nr_dataout_free */
 
 	spinlock_t mr_lock;		/* mr_free, mr_all */
-	struct list_head mr_free;
+	struct iser_mr *mr_free;
 	struct list_head mr_all;
 	unsigned int nr_mrs;
 	struct work_struct mr_grow;

@@ -95,7 +95,8 @@ int iser_mr_grow(struct iser_conn *conn, unsigned int target)
 			return -ENOMEM;
 		spin_lock_bh(&conn->mr_lock);
 		list_add(&imr->all, &conn->mr_all);
-		list_add(&imr->node, &conn->mr_free);
+		imr->next = conn->mr_free;
+		conn->mr_free = imr;
 		conn->nr_mrs++;
 		spin_unlock_bh(&conn->mr_lock);
 	}
@@ -131,7 +132,7 @@ void iser_mr_destroy_all(struct iser_conn *conn)
 		kfree(imr);
 	}
 	INIT_LIST_HEAD(&conn->mr_all);
-	INIT_LIST_HEAD(&conn->mr_free);
+	conn->mr_free = NULL;
 	conn->nr_mrs = 0;
 }
 
@@ -147,14 +148,14 @@ struct iser_mr *iser_mr_get(struct iser_conn *conn)
 	struct iser_mr *imr;
 
 	spin_lock(&conn->mr_lock);
-	imr = list_first_entry_or_null(&conn->mr_free, struct iser_mr, node);
+	imr = conn->mr_free;
 	if (imr)
-		list_del(&imr->node);
+		conn->mr_free = imr->next;
 	spin_unlock(&conn->mr_lock);
 
 	/* Looked at without the lock: a hint, and the next one looks again */
 	if (conn->nr_mrs < conn->nr_slots &&
-	    (!imr || list_empty_careful(&conn->mr_free)))
+	    (!imr || !READ_ONCE(conn->mr_free)))
 		queue_work(iser_wq, &conn->mr_grow);
 	return imr;
 }
@@ -170,7 +171,8 @@ void iser_mr_put(struct iser_conn *conn, struct iser_mr *imr)
 {
 	imr->task = NULL;
 	spin_lock(&conn->mr_lock);
-	list_add(&imr->node, &conn->mr_free);
+	imr->next = conn->mr_free;
+	conn->mr_free = imr;
 	spin_unlock(&conn->mr_lock);
 }
 

@@ -393,7 +393,7 @@ int iser_init_task(struct iscsi_task *task)
 	struct iser_task *it = iser_task(task);
 	int err;
 
-	memset(it, 0, sizeof(*it));
+	*it = (struct iser_task){};
 	INIT_LIST_HEAD(&it->plan.dataouts);
 	if (!conn || !iser_conn_is_up(conn))
 		return 0;
