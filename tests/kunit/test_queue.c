@@ -93,7 +93,7 @@ static void account_local(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, finished(sc));
 }
 
-static const unsigned int depths[] = { 68, 72, 80, 100, 128, 256, 512, 8192 };
+static const unsigned int depths[] = { 76, 80, 88, 100, 128, 256, 512, 8192 };
 
 static void depth_desc(const unsigned int *depth, char *desc)
 {

@@ -53,7 +53,7 @@
 /* libiscsi sees to it (target_alloc) that no more are used than there are */
 #define ISER_HW_QUEUES		2
 /* Receives are given back to the adapter this many at a time */
-#define ISER_RX_BATCH		8
+#define ISER_RX_BATCH		16
 /* PDUs that fill no more than this fit in every full-feature receive: sense */
 /* data of up to 252 octets (SPC-4) and its length, rejected headers, pings */
 #define ISER_RX_LEN		512
