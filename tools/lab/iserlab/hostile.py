@@ -66,7 +66,7 @@ class Hostile:
 
     def wait_for(self, word, seconds=60, times=1):
         """Wait until it has said this so often."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * self.guest.kernel.patience
         while self.said().count(word) < times:
             if self.job.poll() is not None or time.monotonic() > end:
                 raise LabError(f"tests/hostile did not say {word!r}: {self.job.stdout}"
