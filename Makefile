@@ -25,7 +25,7 @@ INSTALLED = $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)
 
 .PHONY: all modules install uninstall clean headers depmod
 .PHONY: deps demo check check-all lint kunit fuzz fuzz-wire attack bench coverage
-.PHONY: bench-guarantees shell help
+.PHONY: bench-guarantees bench-ideas bench-wall bench-record shell help
 
 all: modules
 
@@ -89,7 +89,16 @@ bench: deps
 	@$(PYTHON) tests/bench/bench.py $(BENCH)
 
 bench-guarantees: deps
-	@$(PYTHON) tests/bench/bench.py --guarantees $(BENCH)
+	@$(PYTHON) tests/bench/bench.py --of guarantees $(BENCH)
+
+bench-ideas: deps
+	@$(PYTHON) tests/bench/bench.py --of ideas $(BENCH)
+
+bench-wall: deps
+	@$(PYTHON) tests/bench/wall.py
+
+bench-record: deps
+	@$(PYTHON) tests/bench/guard.py
 
 coverage: deps
 	@$(LAB) coverage
@@ -123,6 +132,9 @@ help:
 	@echo "make attack        a hostile target, on our module and the kernel's own (KERNEL=6.12)"
 	@echo "make bench         what an I/O costs, and with its peers (BENCH=options, e.g. --help)"
 	@echo "make bench-guarantees   what it would without one or the other guarantee"
+	@echo "make bench-ideas   what it would without one or the other idea to make it cheap"
+	@echo "make bench-wall    by the host's clock (noisy), with more sessions and processors"
+	@echo "make bench-record  records what make check takes for the right cost of an I/O"
 	@echo "make shell         a root shell in a guest with a target (KERNEL=6.12)"
 	@echo "make clean         remove what building here left behind"
 	@echo "tools/lab/lab      the lab itself: kernels, root filesystem, cache"

@@ -4,11 +4,15 @@
 Normally: a guest with one processor whose clock counts instructions (qemu -icount: one
 instruction, one nanosecond), so that 10^9 / IOPS are the instructions of an I/O, and a repetition
 gives the same figures to a per cent. All peers are measured in one boot, in turns, REPEATS times;
-a figure is the median, with the spread between the extremes.
+a figure is the median, with the spread between the extremes. A plugin of qemu tells which
+functions they are.
 
-On rxe the figures have initiator, target and soft-RoCE in them; only their ratios say something. On
-simhca the adapter's and the target's share is known and taken out: what is left are fio,
-the block and SCSI layers, libiscsi and the module. simhca counts what the module does, too.
+On rxe the figures have initiator, target and soft-RoCE in them; only their ratios say something.
+On simhca the adapter's and the target's share is known and taken out: what is left are fio, the
+block and SCSI layers, libiscsi and the module. simhca counts what the module does, too. With the
+target in another guest (wire) no instruction is the target's; the clock there is the host's.
+
+What is wanted of the figures is in goals.py; chart.py draws them.
 
 Recovery: none; nothing is measured of a peer that fails, and the run fails.
 """
@@ -17,76 +21,53 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 from collections import defaultdict
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tools" / "lab"))
 
 # pylint: disable=wrong-import-position
+import chart  # noqa: E402
+import goals  # noqa: E402
+import insns  # noqa: E402
 import peers  # noqa: E402
 from iserlab import fabric, kernels, simhca, variants  # noqa: E402
 from iserlab.guest import Guest  # noqa: E402
 from iserlab.initiator import Initiator  # noqa: E402
+from iserlab.link import Link  # noqa: E402
 from iserlab.paths import LabError, say  # noqa: E402
 from iserlab.tables import columns  # noqa: E402
+from meter import COUNTED, Meter, Workload  # noqa: E402
 
 OUT = REPO / "build" / "bench"
 REPEATS = 3
-SECONDS = 1     # virtual, of each measurement
-NANO = 10 ** 9
+VERBS_SIZES = (4 << 10, 128 << 10)
+VERBS_COUNT = 200
 BOOT = 600
 # It works when the processor has nothing else to do, so that what happens at once does not
 # depend on who preempts whom, and is the same each time.
 ADAPTER = {"null_data": 1, "engine_prio": 19}
-# of simhca's counters: what is made of them
-COUNTED = {
-    "cqes_per_io": ("cqes",),
-    "interrupts_per_io": ("interrupts",),
-    "send_doorbells_per_io": ("post_send_calls",),
-    "recv_doorbells_per_io": ("post_recv_calls",),
-    "dma_maps_per_io": ("dma_map_single", "dma_map_sg"),
-    "wrs_per_io": ("post_send_wrs",),
-}
+IOS = 16384
+# tables for the terminal: what, and how it is written
+SHOWN = {"insns_per_io": "{:.0f}", "kernel_insns_per_io": "{:.0f}", "iops": "{:.0f}",
+         "p50_us": "{:.1f}", "p99_us": "{:.1f}", "memory_kib": "{:.0f}",
+         **dict.fromkeys(COUNTED, "{:.2f}")}
 
 
-@dataclass(frozen=True)
-class Workload:
-    """What fio is asked for."""
-    rw: str
-    size: str
-    depth: int
-    batch: int = 1
-    engine: str = "libaio"
-
-    @property
-    def name(self):
-        """For tables."""
-        batch = f" batches of {self.batch}" if self.batch > 1 else ""
-        return f"{self.size} {self.rw} qd{self.depth}{batch}"
-
-    def command(self, device):
-        """fio's command line."""
-        words = {"name": "bench", "filename": device, "rw": self.rw, "bs": self.size,
-                 "iodepth": self.depth, "iodepth_batch_submit": self.batch,
-                 "iodepth_batch_complete_min": self.batch, "ioengine": self.engine, "direct": 1,
-                 "runtime": SECONDS, "output-format": "json"}
-        if self.rw == "randrw":
-            words["rwmixread"] = 70
-        return "fio --thread --time_based --norandommap --randrepeat=1 " + \
-            " ".join(f"--{name}={value}" for name, value in words.items())
-
-
-def _both(size, depth, **more):
+def both(size, depth, **more):
+    """Reads and writes of a size."""
     return [Workload(rw, size, depth, **more) for rw in ("randread", "randwrite")]
 
 
-WORKLOADS = (*_both("4k", 1), *_both("4k", 32), *_both("4k", 32, batch=16, engine="io_uring"),
-             *_both("64k", 8), *_both("128k", 8), *_both("1m", 8), Workload("randrw", "8k", 32))
+WORKLOADS = (*both("4k", 1), *both("4k", 32), *both("4k", 32, batch=16),
+             *both("64k", 8), *both("128k", 8), *both("1m", 8), Workload("randrw", "8k", 32))
+OF_A_WIRE = (*both("4k", 32), *both("128k", 8))
 
-# what a guarantee can matter to
-GUARANTEED = (*_both("4k", 32, batch=16, engine="io_uring"), *_both("64k", 8))
+# what is enough for variants of ours
+SHORT = (*both("4k", 32), *both("4k", 32, batch=16), *both("64k", 8))
 GUARANTEES = {
     "ib_iser": (),
     "same keys": (variants.SAME_KEYS,),
@@ -94,57 +75,48 @@ GUARANTEES = {
     "invalidates alone": (variants.ALONE,),
     "alone, live keys": (variants.ALONE, variants.LIVE_KEYS),
 }
+# what is in the module to make it cheap, each idea taken away
+IDEAS = {
+    "ib_iser": (),
+    "one hw queue": (variants.ONE_QUEUE,),
+    "libiscsi's way": (variants.LONG_WAY,),
+    "all signalled": (variants.ALL_SIGNALLED,),
+    "1 of 64 signalled": (variants.FEW_SIGNALLED,),
+    "own doorbells": (variants.OWN_DOORBELL,),
+    "own receives": (variants.OWN_RECEIVE,),
+}
 
 
-def fio(guest, device, workload):
-    """One measurement; a dictionary."""
-    said = guest.run(workload.command(device), timeout=300).stdout
-    (job,) = json.loads(said[said.index("{"):])["jobs"]
-    if job["error"]:
-        raise LabError(f"fio: error {job['error']} on {device}")
-    sides = [job[side] for side in ("read", "write") if job[side]["total_ios"]]
-    busiest = max(sides, key=lambda side: side["total_ios"])
-    percentile = busiest["clat_ns"]["percentile"]
-    return {"iops": sum(side["iops"] for side in sides),
-            "p50_us": percentile["50.000000"] / 1000, "p99_us": percentile["99.000000"] / 1000}
-
-
-def measure(peer, device, workload):
-    """One measurement, with what the simulated adapter counts meanwhile."""
-    hca = getattr(peer, "hca", None)
-    if not hca:
-        found = fio(peer.guest, device, workload)
-        return found | {"insns_per_io": NANO / found["iops"]}
-    with hca.counting() as counted:
-        found = fio(peer.guest, device, workload)
-    ios = counted["cmds_read"] + counted["cmds_write"]
-    found["insns_per_io"] = NANO / found["iops"] - counted["engine_ns"] / ios
-    return found | {name: sum(counted[counter] for counter in counters) / ios
-                    for name, counters in COUNTED.items()}
-
-
-def rounds(compared, workloads, repeats):
+def rounds(meter, compared, workloads, repeats):
     """Measure all in turns; {(peer, workload): [measurement]}."""
     found = defaultdict(list)
     for number in range(repeats):
         for peer in compared:
             say(f"bench: round {number + 1} of {repeats}: {peer.name}")
-            with peer.disk() as device:
+            with peer.disk() as device, meter.at(peer, device):
                 for workload in workloads:
-                    found[peer.name, workload.name].append(measure(peer, device, workload))
+                    found[peer.name, workload.name].append(
+                        meter.measure(device, workload, getattr(peer, "hca", None)))
     return found
+
+
+def medians(measured):
+    """One dictionary out of several that may hold dictionaries."""
+    names = dict.fromkeys(name for each in measured for name in each)
+    return {name: medians([each[name] for each in measured])
+            if isinstance(measured[0].get(name), dict) else
+            round(statistics.median(each.get(name, 0) for each in measured), 4) for name in names}
 
 
 def summary(found, device):
     """A list of objects for results.json: medians, and the spread of the cost."""
     results = []
     for (peer, workload), measured in found.items():
-        values = {name: statistics.median(each[name] for each in measured)
-                  for name in measured[0]}
-        costs = [each["insns_per_io"] for each in measured]
-        values["spread"] = (max(costs) - min(costs)) / values["insns_per_io"]
-        results.append({"transport": peer, "device": device, "workload": workload} |
-                       {name: round(value, 4) for name, value in values.items()})
+        values = medians(measured)
+        costs = [each["insns_per_io"] for each in measured if "insns_per_io" in each]
+        if costs:
+            values["spread"] = round((max(costs) - min(costs)) / values["insns_per_io"], 4)
+        results.append({"transport": peer, "device": device, "workload": workload, **values})
     return results
 
 
@@ -155,79 +127,141 @@ def rivals(guest, hca=None):
             peers.Iser(guest, "kernel's ib_iser", peers.stock(guest), hca), *others]
 
 
+def _variants(guest, hca, edited):
+    return [peers.Iser(guest, name, peers.own(guest, name, variants.of(*edits)), hca)
+            for name, edits in edited.items()]
+
+
 def guarantees(guest, hca=None):
     """Ours, and what it would be without a guarantee."""
-    return [peers.Iser(guest, name, peers.own(guest, name, variants.of(*edits)), hca)
-            for name, edits in GUARANTEES.items()]
+    return _variants(guest, hca, GUARANTEES)
 
 
-def over_rxe(guest, compared):
-    """What is to be compared over soft-RoCE."""
-    fabric.up(guest)
-    peers.serve(guest)
-    return compared(guest)
+def ideas(guest, hca=None):
+    """Ours, and what it would be without an idea."""
+    return _variants(guest, hca, IDEAS)
 
 
-def over_simhca(guest, compared):
-    """What is to be compared over a simulated adapter."""
-    return compared(guest, simhca.load(guest, **ADAPTER))
+@contextmanager
+def metered(kernel, ios=None, **options):
+    """A guest whose instructions are counted, and its Meter."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as table:
+        counts = insns.Counts(table.name)
+        with Guest(kernel, name="bench", mem_mb=3072, boot_timeout=BOOT,
+                   devices=counts.words(), **options) as guest:
+            yield guest, Meter(guest, counts, ios)
 
 
-def bench(kernel, device, compared, workloads, repeats):
-    """Measure all over one kind of device, in a guest whose clock counts instructions."""
-    with Guest(kernels.get(kernel), name="bench", icount=True, mem_mb=3072,
-               boot_timeout=BOOT) as guest:
+def over_rxe(kernel, compared, workloads, repeats):
+    """Initiator, soft-RoCE and target in one guest; and soft-RoCE alone, which is the limit."""
+    with metered(kernel, icount=True) as (guest, meter):
+        fabric.up(guest)
         Initiator(guest).start()
-        found = rounds(DEVICES[device](guest, compared), workloads, repeats)
-    return summary(found, device)
+        peers.serve(guest)
+        found = rounds(meter, compared(guest), workloads, repeats)
+        for what in peers.VERBS if compared is rivals else ():
+            for size in VERBS_SIZES:
+                found[f"verbs: {what}", f"{size // 1024}k qd32"].append(
+                    meter.difference(VERBS_COUNT, peers.verbs, guest, what, size, 32))
+        return found
 
 
-DEVICES = {"simhca": over_simhca, "rxe": over_rxe}
+def over_simhca(kernel, compared, workloads, repeats):
+    """Over a simulated adapter, which moves no data and has room for many sessions."""
+    with metered(kernel, IOS, icount=True) as (guest, meter):
+        Initiator(guest).start()
+        among = compared(guest, simhca.load(guest, **ADAPTER))
+        memory = {(peer.name, "idle session"): [{"memory_kib": peer.session_kib()}]
+                  for peer in (among if compared is rivals else ())}
+        return rounds(meter, among, workloads, repeats) | memory
 
 
-def table(results, value, form="{:.0f}"):
-    """One figure of all, as lines."""
-    names = list(dict.fromkeys(each["transport"] for each in results))
+def over_a_wire(kernel, compared, workloads, repeats):
+    """The target in another guest: what is counted is the initiator's alone."""
+    wire = Link()
+    with Guest(kernel, name="target", nets=[wire]) as target, \
+            metered(kernel, nets=[wire], extra_cmdline="maxcpus=1") as (guest, meter):
+        fabric.up(target, peers.SERVER)
+        fabric.up(guest, peers.SERVER + 1)
+        Initiator(guest).start()
+        peers.serve(target)
+        among = [each for each in workloads if each in OF_A_WIRE]
+        return rounds(meter, compared(guest), among, repeats)
+
+
+DEVICES = {"simhca": over_simhca, "rxe": over_rxe, "wire": over_a_wire}
+# what there is to compare: who, with which workloads, over which devices unless told
+COMPARED = {
+    "results": (rivals, WORKLOADS, tuple(DEVICES)),
+    "guarantees": (guarantees, SHORT, ("simhca", "rxe")),
+    "ideas": (ideas, SHORT, ("simhca",)),
+}
+
+
+def table(results, value, form):
+    """One figure of all who have it, as lines; none if nobody does."""
+    having = [each for each in results if value in each]
+    names = list(dict.fromkeys(each["transport"] for each in having))
     rows = [["", *names]]
-    for workload in dict.fromkeys(each["workload"] for each in results):
-        by_peer = {each["transport"]: each for each in results if each["workload"] == workload}
-        rows.append([workload, *(form.format(by_peer[name][value]) for name in names)])
-    return columns(rows, figures=True)
+    for workload in dict.fromkeys(each["workload"] for each in having):
+        figures = {each["transport"]: form.format(each[value]) for each in having
+                   if each["workload"] == workload}
+        rows.append([workload, *(figures.get(name, "") for name in names)])
+    return columns(rows, figures=True) if having else []
+
+
+def profile(results, workload):
+    """Where the instructions of a workload go, as lines."""
+    peer = {each["transport"]: each["components"] for each in results
+            if each["workload"] == workload and "components" in each}
+    names = sorted({name for each in peer.values() for name in each},
+                   key=lambda name: -max(each.get(name, 0) for each in peer.values()))
+    return columns([["", *peer], *([name, *(f"{each.get(name, 0):.0f}" for each in peer.values())]
+                                   for name in names)], figures=True)
 
 
 def show(results):
     """Print what was found."""
     for device in dict.fromkeys(each["device"] for each in results):
         here = [each for each in results if each["device"] == device]
-        print(f"\n{device}: instructions for each I/O\n")
-        print("\n".join(table(here, "insns_per_io")))
-        print(f"\n{device}: IOPS\n")
-        print("\n".join(table(here, "iops")))
-        for name in COUNTED:
-            if name in here[0]:
+        for name, form in SHOWN.items():
+            lines = table(here, name, form)
+            if lines:
                 print(f"\n{device}: {name.replace('_', ' ')}\n")
-                print("\n".join(table(here, name, "{:.2f}")))
+                print("\n".join(lines))
+        for workload in dict.fromkeys(each["workload"] for each in here if "components" in each):
+            if "qd32" in workload:
+                print(f"\n{device}: instructions of a {workload} by component\n")
+                print("\n".join(profile(here, workload)))
+
+
+def keep(results, name):
+    """Write them down."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / name).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def main():
-    """Measure, show, keep."""
+    """Measure, show, keep, compare with what is wanted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernel", default="6.12")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--device", choices=DEVICES, action="append")
     parser.add_argument("--workload", default="", help="only those with this in their names")
-    parser.add_argument("--guarantees", action="store_true",
-                        help="what ours would be without them, and not its peers")
+    parser.add_argument("--of", choices=COMPARED, default="results",
+                        help="ours and its peers (default), or variants of ours")
     args = parser.parse_args()
-    compared = guarantees if args.guarantees else rivals
-    among = GUARANTEED if args.guarantees else WORKLOADS
+    compared, among, devices = COMPARED[args.of]
     workloads = [each for each in among if args.workload in each.name]
-    results = sum((bench(args.kernel, device, compared, workloads, args.repeats)
-                   for device in args.device or DEVICES), [])
-    OUT.mkdir(parents=True, exist_ok=True)
-    name = "guarantees.json" if args.guarantees else "results.json"
-    (OUT / name).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    results = []
+    for device in args.device or devices:
+        found = DEVICES[device](kernels.get(args.kernel), compared, workloads, args.repeats)
+        results += summary(found, device)
     show(results)
+    keep(results, f"{args.of}.json")
+    if compared is rivals:
+        print("\n" + "\n".join(goals.lines(results)))
+        print(f"\nchart: {chart.draw(results, OUT).relative_to(REPO)}")
     return 0
 
 

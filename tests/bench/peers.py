@@ -5,11 +5,13 @@ Owns: the kernel modules of the peers (ours, variants of ours, the kernel's own 
 their targets. On soft-RoCE and TCP the target is LIO, or nvmet for nvme-rdma, each over the same
 kind of null_blk; on simhca it is the simulated one, which keeps no data.
 
-Normally: `with peer.disk() as device:`, one peer at a time in one guest.
+Normally: `with peer.disk() as device:`, one peer at a time in one guest. The kernel calls the
+function peer.request once for each request.
 Recovery: none; a peer that cannot be set up ends the run with what the guest said.
 """
 
 import contextlib
+import re
 from dataclasses import dataclass
 
 from iserlab import module
@@ -18,7 +20,9 @@ from iserlab.target import Lio, NullDisk, Portal, Target
 
 IQN = "iqn.2026-01.lab.iser:bench"
 DISK_MB = 4096
-ISER, TCP = Portal("10.0.0.1"), Portal("10.0.0.1", 3262, iser=False)
+SERVER = 1      # host number
+ADDRESS = f"10.0.0.{SERVER}"
+ISER, TCP = Portal(ADDRESS), Portal(ADDRESS, 3262, iser=False)
 NQN, NVME_DISK = "nqn.2026-01.lab.iser.bench", NullDisk("nullb1", DISK_MB)
 SERVED = Target(IQN, (NullDisk("nullb0", DISK_MB),), (ISER, TCP))
 SETTINGS = {"node.session.cmds_max": 128, "node.session.queue_depth": 128}
@@ -34,19 +38,34 @@ echo 1 >subsystems/{nqn}/namespaces/1/enable
 cd ports/1
 echo rdma >addr_trtype
 echo ipv4 >addr_adrfam
-echo 10.0.0.1 >addr_traddr
+echo {address} >addr_traddr
 echo 4420 >addr_trsvcid
 ln -s /sys/kernel/config/nvmet/subsystems/{nqn} subsystems/{nqn}
 """
 NVME_CONNECT = """
 set -e
-nvme connect -t rdma -a 10.0.0.1 -s 4420 -n {nqn} -i 1 -Q 128 >/dev/null
+modprobe nvme-rdma
+nvme connect -t rdma -a {address} -s 4420 -n {nqn} -i 1 -Q 128 >/dev/null
 for try in $(seq 100); do
     device=$(ls /dev/nvme*n1 2>/dev/null) && break
     sleep 0.1
 done
 udevadm settle
 echo $device
+"""
+
+
+# of /proc/meminfo: what is not the kernel's, or would be given up; processors keep some free
+# pages, too, which zoneinfo tells
+NOT_KERNEL = ("MemFree", "Buffers", "Cached", "AnonPages", "SReclaimable")
+
+# perftest's programs, by what they do with the memory of the other side
+VERBS = {"send": "ib_send_bw", "write": "ib_write_bw", "read": "ib_read_bw"}
+VERBS_RUN = """
+{program} {words} >/dev/null 2>&1 &
+sleep 1
+{program} {words} {address} >/dev/null
+wait
 """
 
 
@@ -58,6 +77,12 @@ def logged_in(initiator, iqn, portal):
     initiator.clear()
 
 
+def verbs(guest, what, size, depth, count):
+    """Have perftest do so many work requests, from this guest to itself."""
+    words = f"-d rxe0 -R -F -s {size} -t {depth} -n {count}"
+    guest.run(VERBS_RUN.format(program=VERBS[what], words=words, address=ADDRESS), timeout=600)
+
+
 @dataclass
 class Iser:
     """iSER over one of several modules of the same name."""
@@ -65,12 +90,38 @@ class Iser:
     name: str
     ko: str             # a file in the guest
     hca: object = None  # the simulated adapter, if it is not LIO over soft-RoCE
+    request: str = "scsi_queue_rq"
+
+    def load(self):
+        """Load the module; returns where it can log in."""
+        self.guest.run(f"! grep -q ^ib_iser /proc/modules || rmmod ib_iser; insmod {self.ko}")
+        return (self.hca.iqn(), self.hca.portal()) if self.hca else (IQN, ISER)
 
     def disk(self):
         """Load the module and log in; out again at the end."""
-        self.guest.run(f"! grep -q ^ib_iser /proc/modules || rmmod ib_iser; insmod {self.ko}")
-        iqn, portal = (self.hca.iqn(), self.hca.portal()) if self.hca else (IQN, ISER)
-        return logged_in(Initiator(self.guest), iqn, portal)
+        return logged_in(Initiator(self.guest), *self.load())
+
+    def session_kib(self, first=4, more=8):
+        """What another idle session takes of the kernel's memory, on average of several."""
+        initiator, (_, portal) = Initiator(self.guest), self.load()
+        self.hca.set(targets=first + more)
+        used = []
+        for number in range(first + more):
+            if number == first:
+                used.append(self._used())
+            initiator.login(self.hca.iqn(number), portal, SETTINGS)
+        used.append(self._used())
+        initiator.clear()
+        return (used[1] - used[0]) / more
+
+    def _used(self):
+        """Memory of the kernel that is neither free nor easily freed, in KiB."""
+        self.guest.run("udevadm settle; sync; echo 3 >/proc/sys/vm/drop_caches; sleep 3; "
+                       "cat /proc/sys/vm/stat_refresh")
+        kept = re.findall(r"^ +count: (\d+)$", self.guest.read("/proc/zoneinfo"), re.MULTILINE)
+        has = {name: int(size) for name, size in
+               re.findall(r"^(\w+): +(\d+) kB$", self.guest.read("/proc/meminfo"), re.MULTILINE)}
+        return has["MemTotal"] - sum(has[name] for name in NOT_KERNEL) - 4 * sum(map(int, kept))
 
 
 @dataclass
@@ -78,6 +129,7 @@ class Tcp:
     """iscsi_tcp."""
     guest: object
     name: str = "iscsi_tcp"
+    request: str = "scsi_queue_rq"
 
     def disk(self):
         """Log in; out again at the end."""
@@ -89,11 +141,13 @@ class Nvme:
     """nvme-rdma."""
     guest: object
     name: str = "nvme-rdma"
+    request: str = "nvme_rdma_queue_rq"
 
     @contextlib.contextmanager
     def disk(self):
         """Connect; disconnect at the end."""
-        yield self.guest.run(NVME_CONNECT.format(nqn=NQN), timeout=120).stdout.strip()
+        connect = NVME_CONNECT.format(nqn=NQN, address=ADDRESS)
+        yield self.guest.run(connect, timeout=120).stdout.strip()
         self.guest.run(f"nvme disconnect -n {NQN} >/dev/null")
 
 
@@ -101,12 +155,13 @@ def serve(guest):
     """The targets that are behind soft-RoCE and TCP."""
     Lio(guest).serve(SERVED)
     guest.run("\n".join(["set -e", *NVME_DISK.make()]))
-    guest.run(NVME_TARGET.format(nqn=NQN, disk=NVME_DISK.path), timeout=120)
+    guest.run(NVME_TARGET.format(nqn=NQN, address=ADDRESS, disk=NVME_DISK.path),
+              timeout=120)
 
 
 def own(guest, name="ib_iser", variant=module.IB_ISER):
     """Our module, or a variant of it, as a file in the guest."""
-    where = f"/root/{name.replace(' ', '-')}.ko"
+    where = f"/root/{re.sub(r'[^a-z0-9_]+', '-', name)}.ko"
     module.bring(guest, variant, where)
     return where
 

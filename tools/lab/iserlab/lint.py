@@ -39,6 +39,8 @@ INAPPLICABLE = (
      "libFuzzer calls functions by these names"),
     ("tests/hostile/*", "PREFER_KERNEL_TYPES",
      "a program in user space has the C library's types"),
+    ("tests/bench/*", "PREFER_KERNEL_TYPES",
+     "a plugin of qemu has the C library's types"),
 )
 
 # The first five are what pycodestyle leaves out unless told otherwise; tabs

@@ -122,7 +122,8 @@ class NullDisk(BlockDisk):
         return f"/sys/kernel/config/nullb/{self.name}"
 
     def make(self):
-        values = {"size": self.mb, "memory_backed": int(self.keep), "discard": int(self.keep)}
+        values = {"size": self.mb, "memory_backed": int(self.keep), "discard": int(self.keep),
+                  "max_sectors": 2048}
         return ["modprobe null_blk nr_devices=0", f"mkdir {self._config}",
                 *_writes(self._config, values), f"echo 1 >{self._config}/power"]
 

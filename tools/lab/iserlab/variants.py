@@ -2,8 +2,9 @@
 """Variants of the module, made to be compared with it and for nothing else.
 
 Owns: edits of its sources (module.py makes them in a copy). ALONE changes what the target is told.
-The others take a guarantee away, so that the bench can tell what that costs; they are unsafe, and
-some of them break rules of the verbs.
+The next ones take a guarantee away, so that the bench can tell what that costs; they are unsafe,
+and some of them break rules of the verbs. The last ones take an idea away that was to make the
+module cheaper, to tell what it is worth.
 
 Recovery: an edit whose text is not there any more is an error of the build.
 """
@@ -40,6 +41,31 @@ UNWAITED_SENDS = ((f"{TOP}/task.c", "	if (holds_ref || data_sge || conn->",
 
 # A key is the same each time.
 SAME_KEYS = ((f"{TOP}/mr.c", "	ib_update_fast_reg_key(mr, ib_inc_rkey(mr->rkey));\n", ""),)
+
+
+# One hardware queue, as a SCSI host has that does not ask for more.
+ONE_QUEUE = ((f"{TOP}/iser.h", "#define ISER_HW_QUEUES		2\n", "#define ISER_HW_QUEUES		1\n"),)
+
+# All responses are libiscsi's to take apart.
+LONG_WAY = ((f"{TOP}/response.c", "	if (!iser_is_plain(pdu))\n",
+             "	if (!iser_is_plain(pdu) || conn)\n"),)
+
+# Each Send has a completion.
+ALL_SIGNALLED = ((f"{TOP}/iser.h", "#define ISER_SIGNAL_EVERY	32\n",
+                  "#define ISER_SIGNAL_EVERY	1\n"),)
+
+# One in so many has, half as many as usual.
+FEW_SIGNALLED = ((f"{TOP}/iser.h", "#define ISER_SIGNAL_EVERY	32\n",
+                  "#define ISER_SIGNAL_EVERY	64\n"),)
+
+# Each command rings the doorbell.
+OWN_DOORBELL = ((f"{TOP}/task.c",
+                 "	if (task->sc->flags & SCMD_LAST)\n		iser_doorbell(conn);\n",
+                 "	iser_doorbell(conn);\n"),)
+
+# Each receive is given back by itself.
+OWN_RECEIVE = ((f"{TOP}/iser.h", "#define ISER_RX_BATCH		16\n",
+                "#define ISER_RX_BATCH		1\n"),)
 
 
 def of(*edits):

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Draws what an I/O costs: instructions of the initiator, in the kernel, by component.
+
+Normally: draw() writes chart.svg, with gnuplot. iSER is drawn as it is on the simulated adapter,
+whose own work is left out, as with a real one; iSCSI over TCP with its TCP stack.
+Recovery: what was not measured is not drawn; without any figure there is no chart.
+"""
+
+from goals import OURS, STOCK, TCP
+from iserlab import host
+
+DRAWN = ((OURS, "simhca"), (STOCK, "simhca"), (TCP, "wire"))
+WORKLOADS = ("4k randread qd32", "4k randwrite qd32", "128k randread qd8", "128k randwrite qd8")
+# from the bottom to the top; the rest goes with the last
+COMPONENTS = {"block": "#4e79a7", "SCSI": "#76b7b2", "libiscsi": "#59a14f", "ib_iser": "#e15759",
+              "iscsi_tcp": "#b07aa1", "network": "#f28e2b", "copying": "#edc948",
+              "other": "#bab0ac"}
+SCRIPT = """
+set terminal svg size 900,460 font "sans,12" background "#ffffff"
+set output "{output}"
+set title "What an I/O costs the initiator's kernel (instructions, without the adapter's work)"
+set style data histogram
+set style histogram rowstacked gap 1 title offset 0,-1.2
+set style fill solid border -1
+set boxwidth 0.8
+set key outside right
+set grid ytics
+set ylabel "instructions for each I/O"
+set yrange [0:*]
+set xtics nomirror font ",10"
+set bmargin 5
+{data}
+plot {plots}
+"""
+
+
+def shares(result):
+    """Components that are drawn, in their order."""
+    found = dict.fromkeys(COMPONENTS, 0)
+    for name, count in result["components"].items():
+        if name != "programs":
+            found[name if name in found else "other"] += count
+    return found
+
+
+def draw(results, directory):
+    """Write the chart; returns its path, or None."""
+    data, plots = [], []
+    for number, workload in enumerate(WORKLOADS):
+        rows = [(transport, shares(each)) for transport, device in DRAWN for each in results
+                if (each["transport"], each["device"], each["workload"]) ==
+                (transport, device, workload)]
+        if rows:
+            data.append(_block(f"$D{number}", rows))
+            plots.append(_plot(f"$D{number}", workload, first=not plots))
+    if not plots:
+        return None
+    path = directory / "chart.svg"
+    script = directory / "chart.gnuplot"
+    script.write_text(SCRIPT.format(output=path, data="\n".join(data),
+                                    plots=", \\\n ".join(plots)), encoding="utf-8")
+    host.run("gnuplot", script, what="drawing the chart")
+    return path
+
+
+def _block(name, rows):
+    lines = [" ".join([f'"{transport}"', *(f"{count:.0f}" for count in found.values())])
+             for transport, found in rows]
+    return "\n".join([f"{name} << EOD", *lines, "EOD"])
+
+
+def _plot(block, workload, first):
+    title = [f'newhistogram "{workload}"']
+    return ", ".join(title + [
+        f"{block} using {number}{':xtic(1)' if number == 2 else ''} "
+        f'linecolor rgb "{color}" ' + (f'title "{name}"' if first else "notitle")
+        for number, (name, color) in enumerate(COMPONENTS.items(), 2)])

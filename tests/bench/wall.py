@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`make bench-wall`: by the host's clock, with two processors; and how it grows.
+
+Normally: first all peers over soft-RoCE, as bench.py has them, but with the time as it passes.
+Then sessions: 1, 2, 4 and 8 of them to one LUN, joined by dm-multipath (queue-length), with one
+processor and with two: the documented way past one queue pair. Last, with the clock that counts
+instructions and the simulated adapter, what an I/O costs while more and more LUNs, sessions and
+commands share the work: that must stay flat.
+
+The first two are NOISY: whatever else the host does is in them, and under emulation a processor
+of a guest is a thread of qemu. Compare within a run, and run it more than once.
+
+Recovery: none, as in bench.py.
+"""
+
+import sys
+import time
+
+import bench
+import peers
+from iserlab import fabric, kernels, simhca
+from iserlab.guest import Guest
+from iserlab.initiator import Initiator
+from iserlab.paths import LabError, say
+from iserlab.tables import columns
+from meter import Workload, parse
+
+SECONDS = 4
+SESSIONS = (1, 2, 4, 8)
+PROCESSORS = (1, 2)
+READS, WRITES = bench.both("4k", 32)
+WORKLOADS = (*bench.both("4k", 1), READS, WRITES, *bench.both("128k", 8))
+# (sessions with a LUN each, queue depth of each); a session of 128 tasks has 113 for commands
+GROWTH = ((1, 1), (1, 8), (1, 32), (1, 64), (1, 112), (2, 32), (4, 32), (8, 32))
+MULTIPATH = """
+set -e
+modprobe -a dm-multipath dm-queue-length
+size=$(blockdev --getsz {first})
+dmsetup create joined --table "0 $size multipath 0 0 1 1 queue-length 0 {count} 1 {paths}"
+"""
+
+
+def timed(guest, device, workload, jobs=1):
+    """fio's figures of some seconds."""
+    said = guest.run(workload.command(device) + f" --time_based --runtime={SECONDS} "
+                     f"--numjobs={jobs} --group_reporting", timeout=300).stdout
+    return parse(said)
+
+
+def against_peers(kernel):
+    """IOPS and latency of all peers; a list of objects."""
+    results = []
+    with Guest(kernel, name="bench", mem_mb=3072, boot_timeout=bench.BOOT) as guest:
+        fabric.up(guest)
+        Initiator(guest).start()
+        peers.serve(guest)
+        for peer in bench.rivals(guest):
+            say(f"bench: {peer.name}")
+            with peer.disk() as device:
+                results += [{"transport": peer.name, "device": "rxe", "workload": each.name,
+                             **timed(guest, device, each)} for each in WORKLOADS]
+    return results
+
+
+def joined(guest, disks):
+    """One device over several ways to the same LUN."""
+    guest.run(MULTIPATH.format(first=disks[0], count=len(disks),
+                               paths=" ".join(f"{disk} 1" for disk in disks)))
+    return "/dev/mapper/joined"
+
+
+def scaling(kernel, processors):
+    """{sessions: IOPS}, with so many processors and as many threads of fio."""
+    found = {}
+    with Guest(kernel, name="bench", smp=processors, mem_mb=3072,
+               boot_timeout=bench.BOOT) as guest:
+        fabric.up(guest)
+        initiator = Initiator(guest)
+        initiator.start()
+        peers.serve(guest)
+        iqn, portal = peers.Iser(guest, "ib_iser", peers.own(guest)).load()
+        for count in SESSIONS:
+            say(f"bench: {count} sessions, {processors} processors")
+            sessions = initiator.login(iqn, portal,
+                                       peers.SETTINGS | {"node.session.nr_sessions": count})
+            device = joined(guest, [session.disk for session in sessions])
+            found[count] = timed(guest, device, READS, processors)["iops"]
+            guest.run("dmsetup remove --retry joined")
+            initiator.clear()
+            time.sleep(1)
+    return found
+
+
+def growth(kernel):
+    """{(sessions, depth): instructions in the kernel for each I/O}."""
+    found = {}
+    with bench.metered(kernel, bench.IOS, icount=True) as (guest, meter):
+        initiator = Initiator(guest)
+        initiator.start()
+        hca = simhca.load(guest, **bench.ADAPTER, targets=max(count for count, _ in GROWTH))
+        peer = peers.Iser(guest, "ib_iser", peers.own(guest), hca)
+        _, portal = peer.load()
+        disks = []
+        for count, depth in GROWTH:
+            while len(disks) < count:
+                (session,) = initiator.login(hca.iqn(len(disks)), portal, peers.SETTINGS)
+                disks.append(session.disk)
+            devices = ":".join(disks[:count])
+            load = Workload("randread", "4k", depth * count)
+            with meter.at(peer, devices):
+                found[count, depth] = meter.measure(devices, load, hca)["kernel_insns_per_io"]
+    return found
+
+
+def main():
+    """Measure, show, keep."""
+    kernel = kernels.get("6.12")
+    results = against_peers(kernel)
+    print("\nNOISY, by the host's clock\n")
+    for name in ("iops", "p50_us", "p99_us"):
+        print(f"rxe: {name.replace('_', ' ')}\n")
+        print("\n".join(bench.table(results, name, bench.SHOWN[name])) + "\n")
+    scaled = {processors: scaling(kernel, processors) for processors in PROCESSORS}
+    print(f"NOISY, {READS.name} over dm-multipath: IOPS\n")
+    print("\n".join(columns([["processors", *(f"{count} sessions" for count in SESSIONS)],
+                             *([str(processors), *(f"{found[count]:.0f}" for count in SESSIONS)]
+                               for processors, found in scaled.items())], figures=True)))
+    grown = growth(kernel)
+    print("\nsimhca, 4k randread: instructions in the kernel for each I/O\n")
+    print("\n".join(columns([["sessions with a LUN each", "commands at each", "instructions"],
+                             *([str(count), str(depth), f"{cost:.0f}"]
+                               for (count, depth), cost in grown.items())], figures=True)))
+    bench.keep({"peers": results, "scaling": scaled,
+                "growth": [{"sessions": count, "depth": depth, "kernel_insns_per_io": cost}
+                           for (count, depth), cost in grown.items()]}, "wall.json")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LabError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        sys.exit(1)

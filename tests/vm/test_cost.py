@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What an I/O costs has not gone up: instructions and work requests, see tests/bench/guard.py.
+
+Normally: a guest of its own, whose clock counts instructions.
+Recovery: a failure says what costs more; `make bench BENCH="--device simhca"` shows where.
+"""
+
+import sys
+
+from iserlab.paths import REPO
+
+sys.path.insert(0, str(REPO / "tests" / "bench"))
+
+import guard  # noqa: E402  pylint: disable=wrong-import-position
+
+CAPABLE = guard.KERNELS
+
+
+def test_an_io_costs_what_it_did(rig, tell):
+    """No workload costs more than 3 % more than was recorded."""
+    found = guard.measure(rig.kernel)
+    for workload, figures in found.items():
+        tell(f"cost on {rig.kernel.name}: {workload}: {figures['kernel_insns_per_io']:.0f} "
+             "instructions in the kernel")
+    lines = guard.worse(found, guard.recorded(rig.kernel.name))
+    assert not lines, "\n".join(lines)
