@@ -257,8 +257,8 @@ def main():
     for device in args.device or devices:
         found = DEVICES[device](kernels.get(args.kernel), compared, workloads, args.repeats)
         results += summary(found, device)
+        keep(results, f"{args.of}.json")
     show(results)
-    keep(results, f"{args.of}.json")
     if compared is rivals:
         print("\n" + "\n".join(goals.lines(results)))
         print(f"\nchart: {chart.draw(results, OUT).relative_to(REPO)}")

@@ -109,7 +109,7 @@ class Meter:
         self.guest.run("udevadm settle; udevadm control --stop-exec-queue")
         self.guest.run(WARM.command(device, WARM.ios), timeout=600)
         yield
-        self.guest.run("udevadm control --start-exec-queue; udevadm settle", timeout=120)
+        self.guest.run("udevadm control --start-exec-queue; udevadm settle -t 600", timeout=700)
 
     def measure(self, device, workload, hca=None):
         """One measurement, with what the simulated adapter counts meanwhile, if it is one."""
