@@ -136,8 +136,12 @@ static bool slot_bounce(struct sim_dma_map *map)
 	return true;
 }
 
-/* Map @len bytes at @mem.  Return 0 where that cannot be done. */
-static u64 map_mem(struct sim_adapter *ad, void *mem, u32 len, int dir)
+/*
+ * Map @len bytes at @mem; coherent memory is the adapter's and the processor's
+ * at the same time, wherever it is.  Return 0 where that cannot be done.
+ */
+static u64 map_mem(struct sim_adapter *ad, void *mem, u32 len, int dir,
+		   bool coherent)
 {
 	struct sim_dma *dma = &ad->dma;
 	struct sim_dma_map *map;
@@ -155,7 +159,7 @@ static u64 map_mem(struct sim_adapter *ad, void *mem, u32 len, int dir)
 	map->keys = 0;
 	map->sends = 0;
 	map->bounce = NULL;
-	if (sim_knob(ad, dma_bounce) && len && !slot_bounce(map)) {
+	if (!coherent && sim_knob(ad, dma_bounce) && len && !slot_bounce(map)) {
 		slot_free(dma, map);
 		return 0;
 	}
@@ -227,7 +231,7 @@ static void *op_alloc(struct device *dev, size_t size, dma_addr_t *handle,
 
 	if (!mem)
 		return NULL;
-	addr = map_mem(ad, mem, size, DMA_BIDIRECTIONAL);
+	addr = map_mem(ad, mem, size, DMA_BIDIRECTIONAL, true);
 	if (!addr) {
 		free_pages_exact(mem, size);
 		return NULL;
@@ -248,7 +252,7 @@ static dma_addr_t map_one(struct device *dev, void *mem, size_t size,
 			  enum dma_data_direction dir)
 {
 	struct sim_adapter *ad = dev_ad(dev);
-	u64 addr = map_mem(ad, mem, size, dir);
+	u64 addr = map_mem(ad, mem, size, dir, false);
 
 	if (!addr)
 		return DMA_MAPPING_ERROR;
@@ -289,7 +293,7 @@ static int op_map_sg(struct device *dev, struct scatterlist *sgl, int nents,
 	int i;
 
 	for_each_sg(sgl, sg, nents, i) {
-		addr = map_mem(ad, sg_virt(sg), sg->length, dir);
+		addr = map_mem(ad, sg_virt(sg), sg->length, dir, false);
 		if (!addr)
 			goto undo;
 		sg_dma_address(sg) = addr;
