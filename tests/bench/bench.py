@@ -81,7 +81,7 @@ IDEAS = {
     "one hw queue": (variants.ONE_QUEUE,),
     "libiscsi's way": (variants.LONG_WAY,),
     "all signalled": (variants.ALL_SIGNALLED,),
-    "1 of 64 signalled": (variants.FEW_SIGNALLED,),
+    "1 of 128 signalled": (variants.FEW_SIGNALLED,),
     "own doorbells": (variants.OWN_DOORBELL,),
     "own receives": (variants.OWN_RECEIVE,),
 }

@@ -61,9 +61,10 @@ static void happen(struct rig *rig, struct scsi_cmnd *sc, char what)
 
 static unsigned int free_mrs(struct rig *rig)
 {
+	struct iser_mr *imr;
 	unsigned int n = 0;
 
-	for (struct iser_mr *imr = rig->conn->mr_free; imr; imr = imr->next)
+	llist_for_each_entry(imr, rig->conn->mr_free.first, free)
 		n++;
 	return n;
 }

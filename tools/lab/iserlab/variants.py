@@ -51,12 +51,12 @@ LONG_WAY = ((f"{TOP}/response.c", "	if (!iser_is_plain(pdu))\n",
              "	if (!iser_is_plain(pdu) || conn)\n"),)
 
 # Each Send has a completion.
-ALL_SIGNALLED = ((f"{TOP}/iser.h", "#define ISER_SIGNAL_EVERY	32\n",
+ALL_SIGNALLED = ((f"{TOP}/iser.h", "#define ISER_SIGNAL_EVERY	64\n",
                   "#define ISER_SIGNAL_EVERY	1\n"),)
 
 # One in so many has, half as many as usual.
-FEW_SIGNALLED = ((f"{TOP}/iser.h", "#define ISER_SIGNAL_EVERY	32\n",
-                  "#define ISER_SIGNAL_EVERY	64\n"),)
+FEW_SIGNALLED = ((f"{TOP}/iser.h", "#define ISER_SIGNAL_EVERY	64\n",
+                  "#define ISER_SIGNAL_EVERY	128\n"),)
 
 # Each command rings the doorbell.
 OWN_DOORBELL = ((f"{TOP}/task.c",

@@ -399,7 +399,6 @@ static struct iser_conn *iser_conn_alloc(const struct sockaddr *dst)
 	INIT_LIST_HEAD(&conn->all);
 	spin_lock_init(&conn->dataout_lock);
 	INIT_LIST_HEAD(&conn->dataout_free);
-	spin_lock_init(&conn->mr_lock);
 	INIT_LIST_HEAD(&conn->mr_all);
 	INIT_WORK(&conn->mr_grow, iser_mr_grow_work);
 	init_waitqueue_head(&conn->released);

@@ -21,7 +21,7 @@
  *	conn->mutex		set-up and teardown of verbs resources
  *	session->frwd_lock	libiscsi's; everything that posts a Send holds it
  *	session->back_lock	libiscsi's; guards the memory state of a task
- *	conn->state_lock, conn->mr_lock, conn->dataout_lock	leaves
+ *	conn->state_lock, conn->dataout_lock	leaves
  */
 #ifndef ISER_H
 #define ISER_H
@@ -29,6 +29,7 @@
 #include <linux/completion.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/llist.h>
 #include <linux/mutex.h>
 #include <linux/socket.h>
 #include <linux/spinlock.h>
@@ -69,7 +70,7 @@
 /* Unsolicited Data-Out PDUs in flight on one connection */
 #define ISER_DATAOUT_MAX	64
 /* Work requests that go out before one of them asks for a completion */
-#define ISER_SIGNAL_EVERY	32
+#define ISER_SIGNAL_EVERY	64
 /* Send queue entries kept for draining */
 #define ISER_SQ_SPARE		8
 /* Registrations that a session starts with; more come with the load */
@@ -86,24 +87,22 @@ enum iser_state {
 };
 
 /**
- * struct iser_ring - buffers of one size, mapped once
- * @chunks: the allocations, 2^@order pages each
+ * struct iser_ring - buffers of one size, in coherent memory
+ * @chunks: the allocations
  * @nr_chunks: number of them
- * @order: never above 2, so that it works on a fragmented host
+ * @chunk_len: bytes in each, a few pages, so that it works on a fragmented host
  * @size: bytes in a buffer
  * @per_chunk: buffers in a chunk
- * @dir: direction of the mapping
  */
 struct iser_ring {
 	struct iser_chunk {
 		void *va;
-		u64 dma;
+		dma_addr_t dma;
 	} *chunks;
 	unsigned int nr_chunks;
-	unsigned int order;
+	unsigned int chunk_len;
 	unsigned int size;
 	unsigned int per_chunk;
-	enum dma_data_direction dir;
 };
 
 /**
@@ -133,8 +132,8 @@ struct iser_rx {
  * @next_chained: next slot whose Send waits for the doorbell
  * @retires: send queue entries that the signalled Send's completion frees
  * @gen: generation, part of the task tag
- * @posted: the adapter has the Send, so there can be a response; guarded by
- *	back_lock
+ * @posted: the adapter has the Send, so there can be a response; set under
+ *	frwd_lock, cleared under back_lock when the task is finished
  */
 struct iser_slot {
 	struct ib_send_wr send;
@@ -177,7 +176,7 @@ struct iser_dataout {
  * @reg_cqe: only ever completes in error
  * @inv_cqe: completion of @inv
  * @task: owner from registration until the command is finished
- * @next: next one in conn->mr_free, while nobody owns it
+ * @free: in conn->mr_free, while nobody owns it
  * @all: in conn->mr_all
  */
 struct iser_mr {
@@ -187,21 +186,19 @@ struct iser_mr {
 	struct ib_cqe reg_cqe;
 	struct ib_cqe inv_cqe;
 	struct iscsi_task *task;
-	struct iser_mr *next;
+	struct llist_node free;
 	struct list_head all;
 };
 
 /**
  * struct iser_plan - how a command's data goes
- * @sg: the scatter list
- * @nents: entries in it, as mapped for DMA
+ * @nents: entries in the scatter list, as mapped for DMA
  * @imm_sge: gather elements for the immediate data
- * @dataouts: unsolicited Data-Out PDUs
+ * @dataouts: unsolicited Data-Out PDUs, if there are any
  * @nr_dataouts: number of them
  * @busy: negative errno if the command must be put off
  */
 struct iser_plan {
-	struct scatterlist *sg;
 	int nents;
 	unsigned int imm_sge;
 	struct list_head dataouts;
@@ -341,9 +338,9 @@ struct iser_link {
  * @dataout_free: those not in flight
  * @nr_dataout_free: number of them
  * @dataout_lock: guards the two
- * @mr_lock: guards @mr_free and @mr_all
- * @mr_free: registrations to be had, the last used first
- * @mr_all: all of them
+ * @mr_free: registrations to be had, the last used first; taken under frwd_lock
+ * @mr_all: all of them; only who starts the connection, then @mr_grow, then the
+ *	teardown touch it
  * @nr_mrs: number of them
  * @mr_grow: makes more
  * @released: woken when a command that was aborted is finished
@@ -407,8 +404,7 @@ struct iser_conn {
 	unsigned int nr_dataout_free;
 	spinlock_t dataout_lock;	/* dataout_free, nr_dataout_free */
 
-	spinlock_t mr_lock;		/* mr_free, mr_all */
-	struct iser_mr *mr_free;
+	struct llist_head mr_free;
 	struct list_head mr_all;
 	unsigned int nr_mrs;
 	struct work_struct mr_grow;

@@ -88,17 +88,14 @@ static struct iser_mr *iser_mr_create(struct iser_conn *conn)
  */
 int iser_mr_grow(struct iser_conn *conn, unsigned int target)
 {
-	while (READ_ONCE(conn->nr_mrs) < target) {
+	while (conn->nr_mrs < target) {
 		struct iser_mr *imr = iser_mr_create(conn);
 
 		if (!imr)
 			return -ENOMEM;
-		spin_lock_bh(&conn->mr_lock);
 		list_add(&imr->all, &conn->mr_all);
-		imr->next = conn->mr_free;
-		conn->mr_free = imr;
-		conn->nr_mrs++;
-		spin_unlock_bh(&conn->mr_lock);
+		llist_add(&imr->free, &conn->mr_free);
+		WRITE_ONCE(conn->nr_mrs, conn->nr_mrs + 1);
 	}
 	return 0;
 }
@@ -132,7 +129,7 @@ void iser_mr_destroy_all(struct iser_conn *conn)
 		kfree(imr);
 	}
 	INIT_LIST_HEAD(&conn->mr_all);
-	conn->mr_free = NULL;
+	init_llist_head(&conn->mr_free);
 	conn->nr_mrs = 0;
 }
 
@@ -140,24 +137,18 @@ void iser_mr_destroy_all(struct iser_conn *conn)
  * iser_mr_get - take an MR from the pool
  * @conn: connection
  *
- * Context: any with softirqs off. Has more made when few are left.
+ * Context: frwd_lock held, so that there is one taker at a time (llist.h). Has
+ * more made when none is left.
  * Return: NULL if there is none at the moment, which is not an error: busy.
  */
 struct iser_mr *iser_mr_get(struct iser_conn *conn)
 {
-	struct iser_mr *imr;
+	struct llist_node *node = llist_del_first(&conn->mr_free);
 
-	spin_lock(&conn->mr_lock);
-	imr = conn->mr_free;
-	if (imr)
-		conn->mr_free = imr->next;
-	spin_unlock(&conn->mr_lock);
-
-	/* Looked at without the lock: a hint, and the next one looks again */
-	if (conn->nr_mrs < conn->nr_slots &&
-	    (!imr || !READ_ONCE(conn->mr_free)))
+	if (llist_empty(&conn->mr_free) &&
+	    READ_ONCE(conn->nr_mrs) < conn->nr_slots)
 		queue_work(iser_wq, &conn->mr_grow);
-	return imr;
+	return node ? llist_entry(node, struct iser_mr, free) : NULL;
 }
 
 /**
@@ -165,15 +156,12 @@ struct iser_mr *iser_mr_get(struct iser_conn *conn)
  * @conn: connection
  * @imr: not registered, or its key is dead
  *
- * Context: any with softirqs off.
+ * Context: any.
  */
 void iser_mr_put(struct iser_conn *conn, struct iser_mr *imr)
 {
 	imr->task = NULL;
-	spin_lock(&conn->mr_lock);
-	imr->next = conn->mr_free;
-	conn->mr_free = imr;
-	spin_unlock(&conn->mr_lock);
+	llist_add(&imr->free, &conn->mr_free);
 }
 
 /*

@@ -6,7 +6,9 @@
  * resolved and the device is known. When an iSCSI connection is bound, the
  * rings are made: for every task of the session a slot with a header buffer
  * and a prepared Send, and a receive for everything that the target may have
- * outstanding. All of it is mapped once. Sends are chained and posted at the
+ * outstanding. All of it is coherent memory: there is nothing to be mapped or
+ * synchronised for a PDU, nor copied where the adapter can't reach the memory
+ * of a guest (SEV, TDX). Sends are chained and posted at the
  * last command of a batch; receives are posted in batches.
  *
  * A Send whose gather list holds nothing but our own buffers is not signalled:
@@ -21,6 +23,7 @@
  * longer up, except by a completion handler that had already looked; the
  * teardown drains twice for its sake.
  */
+#include <linux/dma-mapping.h>
 #include <linux/slab.h>
 #include <rdma/ib_cm.h>
 #include "iser.h"
@@ -234,54 +237,62 @@ void iser_verbs_destroy(struct iser_conn *conn)
 	}
 }
 
+/* A device that is software has no DMA; its addresses are those of the CPU */
+static bool iser_chunk_alloc(struct ib_device *device,
+			     struct iser_chunk *chunk, size_t len)
+{
+	if (ib_uses_virt_dma(device)) {
+		chunk->va = alloc_pages_exact(len, GFP_KERNEL | __GFP_ZERO);
+		chunk->dma = (uintptr_t)chunk->va;
+	} else {
+		chunk->va = dma_alloc_coherent(device->dma_device, len,
+					       &chunk->dma, GFP_KERNEL);
+	}
+	return chunk->va;
+}
+
+static void iser_chunk_free(struct ib_device *device, struct iser_chunk *chunk,
+			    size_t len)
+{
+	if (ib_uses_virt_dma(device))
+		free_pages_exact(chunk->va, len);
+	else
+		dma_free_coherent(device->dma_device, len, chunk->va,
+				  chunk->dma);
+}
+
 static void iser_ring_destroy(struct ib_device *device, struct iser_ring *ring)
 {
 	unsigned int i;
 
-	for (i = 0; i < ring->nr_chunks; i++) {
-		ib_dma_unmap_single(device, ring->chunks[i].dma,
-				    PAGE_SIZE << ring->order, ring->dir);
-		free_pages((unsigned long)ring->chunks[i].va, ring->order);
-	}
+	for (i = 0; i < ring->nr_chunks; i++)
+		iser_chunk_free(device, &ring->chunks[i], ring->chunk_len);
 	kvfree(ring->chunks);
 	memset(ring, 0, sizeof(*ring));
 }
 
 static int iser_ring_create(struct ib_device *device, struct iser_ring *ring,
-			    unsigned int count, unsigned int size,
-			    enum dma_data_direction dir)
+			    unsigned int count, unsigned int size)
 {
 	unsigned int n;
 
 	ring->size = size;
-	ring->order = get_order(size);
-	ring->per_chunk = (PAGE_SIZE << ring->order) / size;
-	ring->dir = dir;
+	ring->chunk_len = PAGE_ALIGN(size);
+	ring->per_chunk = ring->chunk_len / size;
 	n = DIV_ROUND_UP(count, ring->per_chunk);
 	ring->chunks = kvcalloc(n, sizeof(*ring->chunks), GFP_KERNEL);
 	if (!ring->chunks)
 		return -ENOMEM;
 
 	while (ring->nr_chunks < n) {
-		struct iser_chunk *chunk = &ring->chunks[ring->nr_chunks];
-
-		chunk->va = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO,
-						     ring->order);
-		if (!chunk->va)
-			goto fail;
-		chunk->dma = ib_dma_map_single(device, chunk->va,
-					       PAGE_SIZE << ring->order, dir);
-		if (ib_dma_mapping_error(device, chunk->dma)) {
-			free_pages((unsigned long)chunk->va, ring->order);
-			goto fail;
+		if (!iser_chunk_alloc(device, &ring->chunks[ring->nr_chunks],
+				      ring->chunk_len)) {
+			iser_ring_destroy(device, ring);
+			return -ENOMEM;
 		}
 		ring->nr_chunks++;
 	}
 	return 0;
-
-fail:
-	iser_ring_destroy(device, ring);
-	return -ENOMEM;
 }
 
 static void *iser_ring_va(struct iser_ring *ring, unsigned int i)
@@ -387,8 +398,7 @@ static int iser_slots_create(struct iser_conn *conn, unsigned int n)
 	unsigned int i;
 	int err;
 
-	err = iser_ring_create(conn->device, &conn->tx_ring, n, ISER_TX_LEN,
-			       DMA_TO_DEVICE);
+	err = iser_ring_create(conn->device, &conn->tx_ring, n, ISER_TX_LEN);
 	if (err)
 		return err;
 	conn->slots = kvcalloc(n, sizeof(*conn->slots), GFP_KERNEL);
@@ -425,11 +435,11 @@ static int iser_login_create(struct iser_conn *conn)
 
 	conn->login_cqe.done = iser_login_done;
 	err = iser_ring_create(conn->device, &conn->login_tx, 1,
-			       ISER_LOGIN_LEN, DMA_TO_DEVICE);
+			       ISER_LOGIN_LEN);
 	if (err)
 		return err;
 	err = iser_ring_create(conn->device, &conn->login_ring, ISER_LOGIN_RX,
-			       ISER_LOGIN_LEN, DMA_FROM_DEVICE);
+			       ISER_LOGIN_LEN);
 	if (err)
 		return err;
 	for (i = 0; i < ISER_LOGIN_RX; i++) {
@@ -444,8 +454,7 @@ static int iser_rx_create(struct iser_conn *conn, unsigned int n)
 	unsigned int i;
 	int err;
 
-	err = iser_ring_create(conn->device, &conn->rx_ring, n, ISER_RX_LEN,
-			       DMA_FROM_DEVICE);
+	err = iser_ring_create(conn->device, &conn->rx_ring, n, ISER_RX_LEN);
 	if (err)
 		return err;
 	conn->rx = kvcalloc(n, sizeof(*conn->rx), GFP_KERNEL);
@@ -516,7 +525,7 @@ int iser_dataout_create(struct iser_conn *conn)
 	if (conn->dataout)
 		return 0;
 	err = iser_ring_create(conn->device, &conn->dataout_ring,
-			       ISER_DATAOUT_MAX, ISER_TX_LEN, DMA_TO_DEVICE);
+			       ISER_DATAOUT_MAX, ISER_TX_LEN);
 	if (err)
 		return err;
 	conn->dataout = kvcalloc(ISER_DATAOUT_MAX, sizeof(*conn->dataout),
@@ -691,13 +700,18 @@ void iser_chain(struct iser_conn *conn, struct ib_send_wr *first,
  * @slot: slot, the headers of whose task it carries
  * @send: the Send
  *
+ * What asks for no answer may be gone by the time that the adapter has it, and
+ * can't be answered either: it is never marked as posted.
+ *
  * Context: frwd_lock held.
  */
 void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
 		     struct ib_send_wr *send)
 {
-	slot->next_chained = conn->chained;
-	conn->chained = slot;
+	if (iser_slot_hdr(slot)->itt != RESERVED_ITT) {
+		slot->next_chained = conn->chained;
+		conn->chained = slot;
+	}
 	iser_chain(conn, send, send);
 }
 
@@ -726,7 +740,8 @@ static void iser_flush_unposted(struct iser_conn *conn,
  *
  * Only from here on a request is one that a response can answer: a target
  * that guesses a tag must not complete a command, nor have its key killed,
- * before the registration is posted. Hence back_lock.
+ * before the registration is posted. A response that is faster than this
+ * function is looked at again when frwd_lock can be had (response.c).
  *
  * Context: frwd_lock held.
  */
@@ -734,19 +749,16 @@ void iser_doorbell(struct iser_conn *conn)
 {
 	const struct ib_send_wr *bad = NULL;
 	struct ib_send_wr *first = conn->chain;
-	struct iscsi_session *session;
 	int err;
 
 	if (!first)
 		return;
-	session = conn->iscsi->session;
 	conn->chain = NULL;
-
-	spin_lock(&session->back_lock);
-	for (; conn->chained; conn->chained = conn->chained->next_chained)
-		conn->chained->posted = true;
 	err = ib_post_send(conn->qp, first, &bad);
-	spin_unlock(&session->back_lock);
+	for (; conn->chained; conn->chained = conn->chained->next_chained) {
+		/* Who sees it sees all that the request was made of */
+		smp_store_release(&conn->chained->posted, true);
+	}
 	if (!err)
 		return;
 

@@ -48,7 +48,8 @@ static struct iscsi_task *iser_find_waiting(struct iser_conn *conn, itt_t itt)
 		return NULL;
 	task = session->cmds[i];
 	slot = &conn->slots[i];
-	if (!slot->posted || task->state != ISCSI_TASK_RUNNING ||
+	/* Pairs with iser_doorbell() */
+	if (!smp_load_acquire(&slot->posted) || task->state != ISCSI_TASK_RUNNING ||
 	    iser_slot_hdr(slot)->itt != itt)
 		return NULL;
 	return task;
@@ -158,12 +159,12 @@ static void iser_complete_plain(struct iscsi_conn *iscsi,
 
 /*
  * A Reject carries the header of what it rejects, and libiscsi completes the
- * task of a NOP-Out that it finds there: so that must be one that waits.
- * Context: back_lock held.
- * Return: NULL, or what is wrong.
+ * task of a NOP-Out that it finds there: so that must be one that waits. Not
+ * inlined, for the sake of the stack of those who have no such copy.
+ * Context: back_lock held. Return: NULL, or what is wrong.
  */
-static const char *iser_check_reject(struct iser_conn *conn,
-				     const struct iser_pdu *pdu)
+static noinline const char *
+iser_check_reject(struct iser_conn *conn, const struct iser_pdu *pdu)
 {
 	struct iscsi_hdr rejected;
 	struct iscsi_task *task;
@@ -236,12 +237,36 @@ static const char *iser_complete(struct iser_conn *conn,
 	return iser_pass_on(conn->iscsi, pdu);
 }
 
+/*
+ * An answer can be here before iser_doorbell() has come back from the adapter
+ * and said that there can be one. It does so with frwd_lock held: what seems to
+ * answer nothing is looked at again after that.
+ */
+static const char *iser_answer(struct iser_conn *conn,
+			       const struct iser_pdu *pdu,
+			       const struct ib_wc *wc)
+{
+	struct iscsi_session *session = conn->iscsi->session;
+	const char *why;
+
+	spin_lock(&session->back_lock);
+	why = iser_complete(conn, pdu, wc);
+	spin_unlock(&session->back_lock);
+	if (likely(why != iser_bad_itt && why != iser_bad_reject))
+		return why;
+
+	spin_lock(&session->frwd_lock);
+	spin_lock(&session->back_lock);
+	why = iser_complete(conn, pdu, wc);
+	spin_unlock(&session->back_lock);
+	spin_unlock(&session->frwd_lock);
+	return why;
+}
+
 static const char *iser_handle(struct iser_conn *conn, struct iser_rx *rx,
 			       const struct ib_wc *wc, struct iser_pdu *pdu)
 {
-	struct iscsi_session *session;
 	enum iser_fault fault;
-	const char *why;
 
 	/* RDMA Write with Immediate takes a receive and leaves it as it was */
 	if (wc->opcode != IB_WC_RECV || wc->wc_flags & IB_WC_WITH_IMM ||
@@ -255,11 +280,7 @@ static const char *iser_handle(struct iser_conn *conn, struct iser_rx *rx,
 	if (!conn->iscsi)
 		return iser_no_session;
 
-	session = conn->iscsi->session;
-	spin_lock(&session->back_lock);
-	why = iser_complete(conn, pdu, wc);
-	spin_unlock(&session->back_lock);
-	return why;
+	return iser_answer(conn, pdu, wc);
 }
 
 /* The opcode, whether or not the message got as far as having one */
@@ -274,9 +295,6 @@ static u8 iser_opcode_of(const struct iser_rx *rx, u32 len)
  * iser_recv_done - a PDU has arrived, or never will
  * @cq: completion queue
  * @wc: completion
- *
- * Nobody writes to the receive, so that it needs no sync before the adapter
- * has it again (Documentation/core-api/dma-api-howto.rst).
  *
  * Context: softirq; one at a time for a connection.
  */
@@ -294,8 +312,6 @@ void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 	if (!iser_conn_listens(conn))
 		return;
 
-	ib_dma_sync_single_for_cpu(conn->device, rx->sge.addr, rx->sge.length,
-				   DMA_FROM_DEVICE);
 	why = iser_handle(conn, rx, wc, &pdu);
 	if (why && iser_conn_fail(conn, -EPROTO))
 		iser_err(conn, "protocol error: %s (PDU of %u bytes, opcode %#x, tag %#x), connection dropped\n",

@@ -110,8 +110,6 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
 		slot->send.wr_cqe = &slot->plain_cqe;
 		slot->send.send_flags = 0;
 	}
-	ib_dma_sync_single_for_device(conn->device, slot->sge[0].addr,
-				      slot->sge[0].length, DMA_TO_DEVICE);
 	iser_chain_slot(conn, slot, &slot->send);
 }
 
@@ -148,8 +146,6 @@ static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 
 	memcpy(buf, slot->ctrl, headers);
 	memcpy(buf + headers, task->data, task->data_count);
-	ib_dma_sync_single_for_device(conn->device, sge.addr, sge.length,
-				      DMA_TO_DEVICE);
 	iser_chain_slot(conn, slot, &send);
 	iser_doorbell(conn);
 	return 0;
@@ -242,6 +238,7 @@ static int iser_plan_dataouts(struct iser_conn *conn, struct iscsi_task *task,
 
 	if (!left)
 		return 0;
+	INIT_LIST_HEAD(&plan->dataouts);
 	/* One command must not need more of the send queue than there can be */
 	if (n_pdus > conn->sq_size / 4 || !iser_dataouts_get(conn, plan, n_pdus))
 		return -EBUSY;
@@ -249,7 +246,7 @@ static int iser_plan_dataouts(struct iser_conn *conn, struct iscsi_task *task,
 	list_for_each_entry(out, &plan->dataouts, node) {
 		unsigned int len = min(left, max);
 		int n = iser_gather(&out->sge[1], conn->limits.data_sge,
-				    plan->sg, offset, len);
+				    scsi_sglist(task->sc), offset, len);
 
 		if (n < 0)
 			return n;
@@ -274,8 +271,8 @@ static void iser_plan_write(struct iser_conn *conn, struct iscsi_task *task,
 	int n = 0;
 
 	if (task->imm_count)
-		n = iser_gather(&slot->sge[1], conn->limits.data_sge, plan->sg,
-				0, task->imm_count);
+		n = iser_gather(&slot->sge[1], conn->limits.data_sge,
+				scsi_sglist(task->sc), 0, task->imm_count);
 	if (n < 0) {
 		task->imm_count = 0;
 		hton24(hdr->dlength, 0);
@@ -309,7 +306,7 @@ static int iser_register(struct iser_conn *conn, struct iscsi_task *task,
 	}
 	it->mr = imr;
 	imr->task = task;
-	err = iser_mr_map(imr, plan->sg, plan->nents, skip, dir);
+	err = iser_mr_map(imr, scsi_sglist(task->sc), plan->nents, skip, dir);
 	if (err)
 		return err;
 
@@ -337,9 +334,6 @@ static void iser_chain_dataouts(struct iser_conn *conn,
 		out->task = task;
 		out->retires = 1;
 		out->sge[0].length = ISER_HEADERS_LEN;
-		ib_dma_sync_single_for_device(conn->device, out->sge[0].addr,
-					      out->sge[0].length,
-					      DMA_TO_DEVICE);
 		iser_chain(conn, &out->send, &out->send);
 	}
 }
@@ -349,9 +343,8 @@ static int iser_map_data(struct iser_conn *conn, struct iscsi_task *task,
 {
 	struct scsi_cmnd *sc = task->sc;
 
-	plan->sg = scsi_sglist(sc);
-	plan->nents = ib_dma_map_sg(conn->device, plan->sg, scsi_sg_count(sc),
-				    sc->sc_data_direction);
+	plan->nents = ib_dma_map_sg(conn->device, scsi_sglist(sc),
+				    scsi_sg_count(sc), sc->sc_data_direction);
 	if (!plan->nents)
 		return -ENOMEM;
 	iser_task(task)->mapped = true;
@@ -394,7 +387,6 @@ int iser_init_task(struct iscsi_task *task)
 	int err;
 
 	*it = (struct iser_task){};
-	INIT_LIST_HEAD(&it->plan.dataouts);
 	if (!conn || !iser_conn_is_up(conn))
 		return 0;
 	it->conn = conn;

@@ -394,6 +394,13 @@ static umode_t iser_attr_is_visible(int param_type, int param)
 	}
 }
 
+/* Without this the SCSI layer would clear before each command what libiscsi */
+/* sets for each; a command that is new is clear already */
+static int iser_init_cmd_priv(struct Scsi_Host *shost, struct scsi_cmnd *sc)
+{
+	return 0;
+}
+
 static ISER_SHT_CONST struct scsi_host_template iser_sht = {
 	.module			= THIS_MODULE,
 	.name			= "iSCSI Initiator over iSER",
@@ -407,6 +414,7 @@ static ISER_SHT_CONST struct scsi_host_template iser_sht = {
 	.eh_device_reset_handler = iser_eh_device_reset,
 	.eh_target_reset_handler = iser_eh_target_reset,
 	.cmd_size		= sizeof(struct iscsi_cmd),
+	.init_cmd_priv		= iser_init_cmd_priv,
 	.cmd_per_lun		= ISCSI_DEF_CMD_PER_LUN,
 	.this_id		= -1,
 	.track_queue_depth	= 1,
