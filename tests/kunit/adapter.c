@@ -286,6 +286,8 @@ static int fake_post_send(struct ib_qp *qp, const struct ib_send_wr *wr,
 		}
 		fake_record(fake, &fake->sends[fake->nr_sends++], wr);
 	}
+	if (fake->on_post)
+		fake->on_post(fake->on_post_arg);
 	return 0;
 }
 
@@ -574,6 +576,7 @@ void fake_adapter_forget(struct fake_adapter *fake)
 	fake->recv_doorbells = 0;
 	fake->send_fails_at = FAKE_NEVER;
 	fake->recv_fails_at = FAKE_NEVER;
+	fake->on_post = NULL;
 	fake->mr_fails_at = FAKE_NEVER;
 	fake->dma_fails_at = FAKE_NEVER;
 	fake->qp_wr_room = 0;

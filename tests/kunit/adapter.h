@@ -75,6 +75,8 @@ struct fake_recv {
  * @nr_recvs: how much
  * @recv_doorbells: post calls
  * @received: the receive that was filled last
+ * @on_post: called at the end of a post call, before it comes back, or NULL
+ * @on_post_arg: for @on_post
  * @send_fails_at: fault: work requests that are still taken
  * @recv_fails_at: fault: receives that are still taken
  * @mr_fails_at: fault: memory regions that are still made
@@ -101,6 +103,8 @@ struct fake_adapter {
 	unsigned int nr_recvs;
 	unsigned int recv_doorbells;
 	void *received;
+	void (*on_post)(void *arg);
+	void *on_post_arg;
 
 	int send_fails_at;
 	int recv_fails_at;

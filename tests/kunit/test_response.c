@@ -4,6 +4,7 @@
  * sense; whatever else a target may think of drops the connection, once, with
  * -EPROTO, and completes nothing.
  */
+#include <linux/delay.h>
 #include <linux/unaligned.h>
 #include "rig.h"
 
@@ -385,6 +386,129 @@ static void answered_before_it_was_sent(struct kunit *test)
 	expect_dropped(test, rig);
 }
 
+/*
+ * A target that is quicker than the doorbell: its PDU is there while the adapter
+ * is still being told, and is handled by another processor.
+ */
+struct quick {
+	struct work_struct work;
+	struct rig *rig;
+	struct iser_ctrl *ctrl;
+	u32 len;
+	itt_t *tag;
+	u32 tag_xor;
+	const u32 *invalidates;
+	bool begun;
+	bool done;
+	bool waited;
+};
+
+static void quick_work(struct work_struct *work)
+{
+	struct quick *quick = container_of(work, struct quick, work);
+
+	WRITE_ONCE(quick->begun, true);
+	fake_receive(quick->rig->fake, quick->ctrl, quick->len,
+		     quick->invalidates);
+	WRITE_ONCE(quick->done, true);
+}
+
+/* Comes back long after the PDU came, which nobody may have taken by then */
+static void quick_post(void *arg)
+{
+	struct quick *quick = arg;
+	struct fake_adapter *fake = quick->rig->fake;
+	u32 tag = (__force u32)sent_req(&fake->sends[fake->nr_sends - 1])->itt;
+
+	fake->on_post = NULL;
+	*quick->tag = (__force itt_t)(tag ^ quick->tag_xor);
+	schedule_work_on(cpumask_any_but(cpu_online_mask, smp_processor_id()),
+			 &quick->work);
+	while (!READ_ONCE(quick->begun))
+		cpu_relax();
+	mdelay(100);
+	quick->waited = !READ_ONCE(quick->done);
+}
+
+/* A PDU that begins with the same headers as a SCSI response */
+static void quick_init(struct quick *quick, struct rig *rig, u8 opcode, u32 len)
+{
+	struct kunit *test = rig->test;
+	struct iscsi_hdr *hdr;
+
+	KUNIT_ASSERT_GT_MSG(test, num_online_cpus(), 1u, "takes two processors");
+	quick->len = ISER_HEADERS_LEN + len;
+	quick->ctrl = kunit_kzalloc(test, quick->len, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, quick->ctrl);
+	iser_ctrl_init(quick->ctrl);
+	hdr = (struct iscsi_hdr *)(quick->ctrl + 1);
+	hdr->opcode = opcode;
+	hdr->flags = ISCSI_FLAG_CMD_FINAL;
+	hton24(hdr->dlength, len);
+
+	quick->tag = &hdr->itt;
+	quick->rig = rig;
+	INIT_WORK_ONSTACK(&quick->work, quick_work);
+	rig->fake->on_post_arg = quick;
+	rig->fake->on_post = quick_post;
+}
+
+static void quick_exit(struct kunit *test, struct quick *quick)
+{
+	flush_work(&quick->work);
+	destroy_work_on_stack(&quick->work);
+	KUNIT_EXPECT_TRUE(test, quick->waited);
+}
+
+static void answered_while_it_is_sent(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct quick quick = { .invalidates = &rig->fake->sends[0].key };
+	struct scsi_cmnd *sc;
+
+	quick_init(&quick, rig, ISCSI_OP_SCSI_CMD_RSP, 0);
+	sc = rig_send(rig, DMA_FROM_DEVICE, 4096);
+	quick_exit(test, &quick);
+	KUNIT_EXPECT_TRUE(test, finished(sc));
+	KUNIT_EXPECT_EQ(test, 1, rig->conn->stats.inv_remote);
+	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
+}
+
+/* The second look is as strict as the first */
+static void guessed_while_it_is_sent(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct quick quick = { .tag_xor = GEN(1) };
+	struct scsi_cmnd *sc;
+
+	quick_init(&quick, rig, ISCSI_OP_SCSI_CMD_RSP, 0);
+	sc = rig_send(rig, DMA_FROM_DEVICE, 4096);
+	quick_exit(test, &quick);
+	KUNIT_EXPECT_FALSE(test, finished(sc));
+	expect_dropped(test, rig);
+}
+
+static void rejected_while_it_is_sent(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct quick quick = {};
+	struct iscsi_hdr *rejected;
+
+	quick_init(&quick, rig, ISCSI_OP_REJECT, sizeof(*rejected));
+	*quick.tag = RESERVED_ITT;
+	((struct iscsi_reject *)(quick.ctrl + 1))->reason =
+		ISCSI_REASON_IMM_CMD_REJECT;
+	rejected = (struct iscsi_hdr *)(quick.ctrl + 1) + 1;
+	rejected->opcode = ISCSI_OP_NOOP_OUT;
+	quick.tag = &rejected->itt;
+	KUNIT_ASSERT_EQ(test, 0, rig_send_pdu(rig, ISCSI_OP_NOOP_OUT |
+					      ISCSI_OP_IMMEDIATE,
+					      ISCSI_FLAG_CMD_FINAL, 0, NULL,
+					      0));
+	quick_exit(test, &quick);
+	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
+}
+
 static void invalidates_without_a_key(struct kunit *test)
 {
 	static const enum dma_data_direction dirs[] = {
@@ -571,6 +695,9 @@ static struct kunit_case response_cases[] = {
 	KUNIT_CASE(answered_twice_meanwhile),
 	KUNIT_CASE(stale_response),
 	KUNIT_CASE(answered_before_it_was_sent),
+	KUNIT_CASE(answered_while_it_is_sent),
+	KUNIT_CASE(guessed_while_it_is_sent),
+	KUNIT_CASE(rejected_while_it_is_sent),
 	KUNIT_CASE(invalidates_without_a_key),
 	KUNIT_CASE(invalidates_a_neighbours_key),
 	KUNIT_CASE(heard_after_it_hung_up),
