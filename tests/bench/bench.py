@@ -84,6 +84,9 @@ IDEAS = {
     "1 of 128 signalled": (variants.FEW_SIGNALLED,),
     "own doorbells": (variants.OWN_DOORBELL,),
     "own receives": (variants.OWN_RECEIVE,),
+    "more locks": (variants.LOCKED,),
+    "syncs": (variants.SYNCED,),
+    "clearing": (variants.CLEARED,),
 }
 
 

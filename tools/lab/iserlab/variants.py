@@ -67,6 +67,36 @@ OWN_DOORBELL = ((f"{TOP}/task.c",
 OWN_RECEIVE = ((f"{TOP}/iser.h", "#define ISER_RX_BATCH		16\n",
                 "#define ISER_RX_BATCH		1\n"),)
 
+# The pool of MRs has a lock, and another one is taken for each doorbell.
+LOCKED = (
+    (f"{TOP}/mr.c", "	struct llist_node *node = llist_del_first(&conn->mr_free);\n\n",
+     "	struct llist_node *node;\n\n	spin_lock(&conn->dataout_lock);\n"
+     "	node = llist_del_first(&conn->mr_free);\n	spin_unlock(&conn->dataout_lock);\n"),
+    (f"{TOP}/mr.c", "	llist_add(&imr->free, &conn->mr_free);\n}\n\n/*\n",
+     "	spin_lock(&conn->dataout_lock);\n	llist_add(&imr->free, &conn->mr_free);\n"
+     "	spin_unlock(&conn->dataout_lock);\n}\n\n/*\n"),
+    (f"{TOP}/queue.c", "	conn->chain = NULL;\n	err = ib_post_send(",
+     "	conn->chain = NULL;\n	spin_lock(&conn->iscsi->session->back_lock);\n"
+     "	spin_unlock(&conn->iscsi->session->back_lock);\n	err = ib_post_send("),
+)
+
+# Headers and receives are handed to and fro, as those must be that are not coherent memory.
+SYNCED = (
+    (f"{TOP}/task.c", "	slot->sge[0].length = sizeof(*slot->ctrl) + hdr_len;\n",
+     "	slot->sge[0].length = sizeof(*slot->ctrl) + hdr_len;\n"
+     "	ib_dma_sync_single_for_device(conn->device, slot->sge[0].addr, slot->sge[0].length,\n"
+     "				      DMA_TO_DEVICE);\n"),
+    (f"{TOP}/response.c", "	why = iser_handle(conn, rx, wc, &pdu);\n",
+     "	ib_dma_sync_single_for_cpu(conn->device, rx->sge.addr, rx->sge.length,\n"
+     "				   DMA_FROM_DEVICE);\n"
+     "	why = iser_handle(conn, rx, wc, &pdu);\n"),
+)
+
+# The SCSI layer clears what libiscsi has behind each command.
+CLEARED = ((f"{TOP}/transport.c", "	.init_cmd_priv		= iser_init_cmd_priv,\n", ""),
+           (f"{TOP}/transport.c", "static int iser_init_cmd_priv(",
+            "static int __maybe_unused iser_init_cmd_priv("))
+
 
 def of(*edits):
     """The module with all these edits."""
