@@ -113,7 +113,7 @@ def test_memory_layouts(lun, layout):
 
 
 def test_no_scheduler_is_in_front_of_the_target(lun):
-    """The host has several hardware queues, so the kernel chooses none by itself."""
+    """It has one of its own."""
     said = lun.run("cd /sys/block/${DEVICE#/dev/} && ls mq && cat queue/scheduler").stdout
     assert said.split() == ["0", "1", "[none]", "mq-deadline"]
 

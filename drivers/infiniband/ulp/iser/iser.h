@@ -49,9 +49,7 @@
 /* Target's PDUs that answer no request: NOP-In, async messages, rejects */
 #define ISER_RX_UNEXPECTED	16
 /* More than one, so that the block layer finishes a command where its response */
-/* was received, and puts no scheduler in front of the target's own; not many, */
-/* as they share locks, and each has requests for all commands of the session: */
-/* libiscsi sees to it (target_alloc) that no more are used than there are */
+/* was received; not many, as they share locks. They share their requests, too */
 #define ISER_HW_QUEUES		2
 /* Receives are given back to the adapter this many at a time */
 #define ISER_RX_BATCH		16

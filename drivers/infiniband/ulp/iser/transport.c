@@ -65,6 +65,8 @@ static struct Scsi_Host *iser_host_create(struct iser_conn *conn,
 	shost->cmd_per_lun = min_t(unsigned int, qdepth, cmds);
 	if (iscsi_host_add(shost, NULL))
 		goto free_host;
+	/* The target has a scheduler of its own */
+	shost->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT;
 	return shost;
 
 free_host:
@@ -408,7 +410,6 @@ static ISER_SHT_CONST struct scsi_host_template iser_sht = {
 	.queuecommand		= iscsi_queuecommand,
 	.commit_rqs		= iser_commit_rqs,
 	.change_queue_depth	= scsi_change_queue_depth,
-	.target_alloc		= iscsi_target_alloc,
 	.eh_timed_out		= iscsi_eh_cmd_timed_out,
 	.eh_abort_handler	= iser_eh_abort,
 	.eh_device_reset_handler = iser_eh_device_reset,
@@ -418,6 +419,7 @@ static ISER_SHT_CONST struct scsi_host_template iser_sht = {
 	.cmd_per_lun		= ISCSI_DEF_CMD_PER_LUN,
 	.this_id		= -1,
 	.track_queue_depth	= 1,
+	.host_tagset		= 1,
 };
 
 static struct iscsi_transport iser_transport = {
