@@ -27,12 +27,12 @@ LIVE_KEYS = (
     (f"{TOP}/response.c", "	} else {\n		iser_mr_invalidate(conn, task);\n	}\n",
      "	} else if (it->rkey_live) {\n		it->mr->alive = it->mr->mr->rkey;\n"
      "		it->rkey_live = false;\n		__iscsi_put_task(task);\n	}\n"),
-    (f"{TOP}/task.c", "		iser_chain(conn, &it->mr->reg.wr, &it->mr->reg.wr);\n",
+    (f"{TOP}/task.c", "		iser_chain(conn, &it->mr->reg.wr);\n",
      "		if (it->mr->alive) {\n			it->mr->inv.send_flags = 0;\n"
      "			it->mr->inv.ex.invalidate_rkey = it->mr->alive;\n"
      "			it->mr->alive = 0;\n			conn->unsignalled++;\n"
-     "			iser_chain(conn, &it->mr->inv, &it->mr->inv);\n		}\n"
-     "		iser_chain(conn, &it->mr->reg.wr, &it->mr->reg.wr);\n"),
+     "			iser_chain(conn, &it->mr->inv);\n		}\n"
+     "		iser_chain(conn, &it->mr->reg.wr);\n"),
 )
 
 # A command ends with its response, whether or not the Send of its data was acknowledged.
@@ -72,9 +72,9 @@ LOCKED = (
     (f"{TOP}/mr.c", "	struct llist_node *node = llist_del_first(&conn->mr_free);\n\n",
      "	struct llist_node *node;\n\n	spin_lock(&conn->dataout_lock);\n"
      "	node = llist_del_first(&conn->mr_free);\n	spin_unlock(&conn->dataout_lock);\n"),
-    (f"{TOP}/mr.c", "	llist_add(&imr->free, &conn->mr_free);\n}\n\n/*\n",
+    (f"{TOP}/iser.h", "	llist_add(&imr->free, &conn->mr_free);\n",
      "	spin_lock(&conn->dataout_lock);\n	llist_add(&imr->free, &conn->mr_free);\n"
-     "	spin_unlock(&conn->dataout_lock);\n}\n\n/*\n"),
+     "	spin_unlock(&conn->dataout_lock);\n"),
     (f"{TOP}/queue.c", "	conn->chain = NULL;\n	err = ib_post_send(",
      "	conn->chain = NULL;\n	spin_lock(&conn->iscsi->session->back_lock);\n"
      "	spin_unlock(&conn->iscsi->session->back_lock);\n	err = ib_post_send("),

@@ -446,6 +446,65 @@ static inline struct iscsi_hdr *iser_slot_hdr(struct iser_slot *slot)
 	return (struct iscsi_hdr *)(slot->ctrl + 1);
 }
 
+/**
+ * iser_sq_reserve - take send queue entries
+ * @conn: connection
+ * @wrs: number
+ *
+ * Context: frwd_lock held.
+ * Return: false if there are not as many: busy.
+ */
+static inline bool iser_sq_reserve(struct iser_conn *conn, unsigned int wrs)
+{
+	/* Only completions add, and only holders of frwd_lock take away */
+	if (atomic_read(&conn->sq_avail) < (int)wrs)
+		return false;
+	atomic_sub(wrs, &conn->sq_avail);
+	return true;
+}
+
+/**
+ * iser_sq_release - the adapter is done with send queue entries
+ * @conn: connection
+ * @wrs: number
+ *
+ * Context: any.
+ */
+static inline void iser_sq_release(struct iser_conn *conn, unsigned int wrs)
+{
+	atomic_add(wrs, &conn->sq_avail);
+}
+
+/**
+ * iser_chain - append a work request to those waiting for the doorbell
+ * @conn: connection
+ * @wr: work request
+ *
+ * Context: frwd_lock held.
+ */
+static inline void iser_chain(struct iser_conn *conn, struct ib_send_wr *wr)
+{
+	wr->next = NULL;
+	if (conn->chain)
+		conn->chain_last->next = wr;
+	else
+		conn->chain = wr;
+	conn->chain_last = wr;
+}
+
+/**
+ * iser_mr_put - give an MR back
+ * @conn: connection
+ * @imr: not registered, or its key is dead
+ *
+ * Context: any.
+ */
+static inline void iser_mr_put(struct iser_conn *conn, struct iser_mr *imr)
+{
+	imr->task = NULL;
+	llist_add(&imr->free, &conn->mr_free);
+}
+
 /* module.c */
 extern struct workqueue_struct *iser_wq;
 extern unsigned int iser_max_lun;
@@ -480,10 +539,7 @@ int iser_dataout_create(struct iser_conn *conn);
 int iser_post_login_rx(struct iser_conn *conn);
 int iser_post_all_rx(struct iser_conn *conn);
 void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx);
-bool iser_sq_reserve(struct iser_conn *conn, unsigned int wrs);
-void iser_sq_release(struct iser_conn *conn, unsigned int wrs);
-void iser_chain(struct iser_conn *conn, struct ib_send_wr *first,
-		struct ib_send_wr *last);
+void iser_login_over_work(struct work_struct *work);
 void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
 		     struct ib_send_wr *send);
 void iser_doorbell(struct iser_conn *conn);
@@ -511,7 +567,6 @@ int iser_mr_grow(struct iser_conn *conn, unsigned int target);
 void iser_mr_grow_work(struct work_struct *work);
 void iser_mr_destroy_all(struct iser_conn *conn);
 struct iser_mr *iser_mr_get(struct iser_conn *conn);
-void iser_mr_put(struct iser_conn *conn, struct iser_mr *mr);
 int iser_mr_map(struct iser_mr *mr, struct scatterlist *sg, int nents,
 		unsigned int skip, enum dma_data_direction dir);
 int iser_mr_invalidate(struct iser_conn *conn, struct iscsi_task *task);

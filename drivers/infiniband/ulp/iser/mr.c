@@ -151,19 +151,6 @@ struct iser_mr *iser_mr_get(struct iser_conn *conn)
 	return node ? llist_entry(node, struct iser_mr, free) : NULL;
 }
 
-/**
- * iser_mr_put - give an MR back
- * @conn: connection
- * @imr: not registered, or its key is dead
- *
- * Context: any.
- */
-void iser_mr_put(struct iser_conn *conn, struct iser_mr *imr)
-{
-	imr->task = NULL;
-	llist_add(&imr->free, &conn->mr_free);
-}
-
 /*
  * Map all but the first @skip bytes of the first element. The element is
  * shortened for as long as it takes, as not every provider heeds the offset

@@ -647,54 +647,6 @@ void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx)
 }
 
 /**
- * iser_sq_reserve - take send queue entries
- * @conn: connection
- * @wrs: number
- *
- * Context: frwd_lock held.
- * Return: false if there are not as many: busy.
- */
-bool iser_sq_reserve(struct iser_conn *conn, unsigned int wrs)
-{
-	/* Only completions add, and only holders of frwd_lock take away */
-	if (atomic_read(&conn->sq_avail) < (int)wrs)
-		return false;
-	atomic_sub(wrs, &conn->sq_avail);
-	return true;
-}
-
-/**
- * iser_sq_release - the adapter is done with send queue entries
- * @conn: connection
- * @wrs: number
- *
- * Context: any.
- */
-void iser_sq_release(struct iser_conn *conn, unsigned int wrs)
-{
-	atomic_add(wrs, &conn->sq_avail);
-}
-
-/**
- * iser_chain - append work requests to those waiting for the doorbell
- * @conn: connection
- * @first: first of a list of work requests
- * @last: its last
- *
- * Context: frwd_lock held.
- */
-void iser_chain(struct iser_conn *conn, struct ib_send_wr *first,
-		struct ib_send_wr *last)
-{
-	last->next = NULL;
-	if (conn->chain)
-		conn->chain_last->next = first;
-	else
-		conn->chain = first;
-	conn->chain_last = last;
-}
-
-/**
  * iser_chain_slot - append the Send of a slot
  * @conn: connection
  * @slot: slot, the headers of whose task it carries
@@ -712,7 +664,7 @@ void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
 		slot->next_chained = conn->chained;
 		conn->chained = slot;
 	}
-	iser_chain(conn, send, send);
+	iser_chain(conn, send);
 }
 
 /* What was not posted completes here, as if it had been flushed */

@@ -334,7 +334,7 @@ static void iser_chain_dataouts(struct iser_conn *conn,
 		out->task = task;
 		out->retires = 1;
 		out->sge[0].length = ISER_HEADERS_LEN;
-		iser_chain(conn, &out->send, &out->send);
+		iser_chain(conn, &out->send);
 	}
 }
 
@@ -436,7 +436,7 @@ static int iser_xmit_command(struct iser_conn *conn, struct iscsi_task *task)
 		/* The key is as good as out, and the task may not go before */
 		it->rkey_live = true;
 		iscsi_get_task(task);
-		iser_chain(conn, &it->mr->reg.wr, &it->mr->reg.wr);
+		iser_chain(conn, &it->mr->reg.wr);
 	}
 	iser_chain_send(conn, slot, task, hdr_len, plan->imm_sge,
 			it->mr ? 2 : 1);
