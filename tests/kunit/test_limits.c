@@ -38,22 +38,26 @@ static const struct limits_case limits_cases[] = {
 	  EXPECT(512, 4, 257, 2048) },
 
 	{ "no work requests", 0, 16, 512, 2048, NEVER },
-	{ "queues one too small", 75, 16, 512, 2048, NEVER },
-	{ "queues just large enough", 76, 16, 512, 2048,
-	  EXPECT(34, 4, 257, 2048) },
+	{ "queues one too small", 74, 16, 512, 2048, NEVER },
+	{ "queues just large enough", 75, 16, 512, 2048,
+	  EXPECT(33, 4, 257, 2048) },
 	{ "send queue is the limit", 256, 16, 512, 2048,
 	  EXPECT(124, 4, 257, 2048) },
-	{ "one less than for 512", 1031, 16, 512, 2048,
+	{ "send queue just enough for 128", 264, 16, 512, 2048,
+	  EXPECT(128, 4, 257, 2048) },
+	{ "send queue of one entry more", 265, 16, 512, 2048,
+	  EXPECT(129, 4, 257, 2048) },
+	{ "one less than for 512", 647, 16, 512, 2048,
 	  EXPECT(511, 4, 257, 2048) },
-	{ "just enough for 512", 1032, 16, 512, 2048,
+	{ "just enough for 512", 648, 16, 512, 2048,
 	  EXPECT(512, 4, 257, 2048) },
 
-	{ "completion queue one too short", USUAL, .cqes = 91, NEVER },
-	{ "completion queue just long enough", USUAL, .cqes = 92,
+	{ "completion queue one too short", USUAL, .cqes = 90, NEVER },
+	{ "completion queue just long enough", USUAL, .cqes = 91,
 	  EXPECT(16, 4, 257, 2048) },
-	{ "completion queue one short of 512", USUAL, .cqes = 1579,
+	{ "completion queue one short of 512", USUAL, .cqes = 1194,
 	  EXPECT(511, 4, 257, 2048) },
-	{ "completion queue enough for 512", USUAL, .cqes = 1580,
+	{ "completion queue enough for 512", USUAL, .cqes = 1195,
 	  EXPECT(512, 4, 257, 2048) },
 
 	{ "no gather elements", 8192, 0, 512, 2048, NEVER },
@@ -95,7 +99,8 @@ static void expect_limits(struct kunit *test, const struct limits_case *c,
 	/* Whatever the numbers are: */
 	KUNIT_EXPECT_LE(test, lim->sq, (unsigned int)c->wrs);
 	KUNIT_EXPECT_LE(test, lim->rq, (unsigned int)c->wrs);
-	KUNIT_EXPECT_GE(test, lim->sq, 2 * lim->cmds + ISER_SQ_SPARE);
+	KUNIT_EXPECT_GE(test, lim->sq, lim->cmds + ISER_SQ_SPARE +
+			min(lim->cmds, ISER_SQ_AHEAD));
 	KUNIT_EXPECT_LE(test, lim->sq + lim->rq, c->cqes ?: UINT_MAX);
 	/* One receive more for the drain's own */
 	KUNIT_EXPECT_GT(test, lim->rq, lim->cmds + ISER_RX_UNEXPECTED +

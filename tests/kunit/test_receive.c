@@ -67,7 +67,7 @@ static void ask_and_answer(struct rig *rig)
 	KUNIT_ASSERT_TRUE(rig->test, finished(sc));
 }
 
-/* First the receives that the login left, then batches of eight */
+/* First the receives that the login left, then batches */
 static void given_back_in_batches(struct kunit *test)
 {
 	struct rig *rig = rig_make(test);
@@ -90,6 +90,25 @@ static void given_back_in_batches(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, i % ISER_RX_BATCH,
 				rig->conn->nr_rx_done);
 	}
+}
+
+/* The large ones are gone with the last of them that is used, and not before */
+static void login_receives_go(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct iser_conn *conn = rig->conn;
+
+	KUNIT_ASSERT_EQ(test, ISER_LOGIN_RX - 1, conn->nr_login_rx);
+	while (conn->nr_login_rx) {
+		flush_work(&conn->login_over);
+		KUNIT_EXPECT_EQ(test, ISER_LOGIN_RX,
+				conn->login_ring.nr_chunks);
+		ask_and_answer(rig);
+	}
+	flush_work(&conn->login_over);
+	KUNIT_EXPECT_EQ(test, 0, conn->login_ring.nr_chunks);
+	ask_and_answer(rig);
+	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(conn));
 }
 
 /* Every task answered at once, plus what was not asked for, in one go */
@@ -181,6 +200,7 @@ static struct kunit_case receive_cases[] = {
 	KUNIT_CASE_PARAM(a_receive_for_everything, size_gen_params),
 	KUNIT_CASE_PARAM(queue_has_room, size_gen_params),
 	KUNIT_CASE(given_back_in_batches),
+	KUNIT_CASE(login_receives_go),
 	KUNIT_CASE(worst_case),
 	KUNIT_CASE(refused_at_first),
 	KUNIT_CASE(refused_later),

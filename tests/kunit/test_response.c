@@ -123,10 +123,23 @@ static void expect_untouched(struct kunit *test, struct rig *rig, u32 residual)
 	KUNIT_EXPECT_EQ(test, residual, be32_to_cpu(rsp->residual_count));
 }
 
+/* Use the large ones up, which are freed with the last */
+static struct rig *rig_without_login_receives(struct kunit *test)
+{
+	const struct rig_pdu nop = {
+		.opcode = ISCSI_OP_NOOP_IN, .itt = RESERVED_ITT,
+	};
+	struct rig *rig = rig_make(test);
+
+	while (rig->conn->nr_login_rx)
+		rig_receive(rig, &nop);
+	return rig;
+}
+
 static void status(struct kunit *test)
 {
 	const struct status_case *c = test->param_value;
-	struct rig *rig = rig_make(test);
+	struct rig *rig = rig_without_login_receives(test);
 	struct scsi_cmnd *sc = rig_send(rig, DMA_FROM_DEVICE, 4096);
 	const struct rig_pdu pdu = {
 		.opcode = ISCSI_OP_SCSI_CMD_RSP,

@@ -211,6 +211,7 @@ static void iser_teardown(struct work_struct *work)
 	lost = iser_conn_is_lost(conn);
 	iser_drain(conn, lost);
 	cancel_work_sync(&conn->mr_grow);
+	cancel_work_sync(&conn->login_over);
 	iser_rings_destroy(conn);
 	iser_mr_destroy_all(conn);
 	iser_verbs_destroy(conn);
@@ -401,6 +402,7 @@ static struct iser_conn *iser_conn_alloc(const struct sockaddr *dst)
 	INIT_LIST_HEAD(&conn->dataout_free);
 	INIT_LIST_HEAD(&conn->mr_all);
 	INIT_WORK(&conn->mr_grow, iser_mr_grow_work);
+	INIT_WORK(&conn->login_over, iser_login_over_work);
 	init_waitqueue_head(&conn->released);
 	memcpy(&conn->remote, dst, dst->sa_family == AF_INET6 ?
 	       sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));

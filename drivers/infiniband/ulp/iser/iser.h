@@ -53,12 +53,13 @@
 #define ISER_HW_QUEUES		2
 /* Receives are given back to the adapter this many at a time */
 #define ISER_RX_BATCH		16
-/* PDUs that fill no more than this fit in every full-feature receive: sense */
-/* data of up to 252 octets (SPC-4) and its length, rejected headers, pings */
-#define ISER_RX_LEN		512
+/* PDUs that fill no more than this fit in every full-feature receive: headers, */
+/* sense data of up to 252 octets (SPC-4) and its length; rejected headers, pings */
+#define ISER_RX_LEN		336
 /* Login and text responses: headers and the default data segment */
 #define ISER_LOGIN_LEN		(ISER_HEADERS_LEN + ISCSI_DEF_MAX_RECV_SEG_LEN)
-#define ISER_LOGIN_RX		3
+/* One for the response, one for what comes before the first is posted again */
+#define ISER_LOGIN_RX		2
 /* Headers, with room for the rest of a 32-octet CDB */
 #define ISER_TX_LEN		128
 /* The longest CDB whose additional header segment fits in ISER_TX_LEN */
@@ -69,10 +70,13 @@
 #define ISER_DATAOUT_MAX	64
 /* Work requests that go out before one of them asks for a completion */
 #define ISER_SIGNAL_EVERY	64
+/* Send queue entries for what the adapter has yet to execute; there is one more */
+/* for each command, to kill its key with, as that must not have to wait */
+#define ISER_SQ_AHEAD		128
 /* Send queue entries kept for draining */
 #define ISER_SQ_SPARE		8
 /* Registrations that a session starts with; more come with the load */
-#define ISER_MR_FIRST		8
+#define ISER_MR_FIRST		4
 
 struct iser_conn;
 
@@ -322,7 +326,10 @@ struct iser_link {
  * @login_tx: data segment of a login or text request
  * @login_cqe: completion of its Send
  * @login_rx: large receives
- * @login_ring: their buffers
+ * @login_ring: their buffers, until the last has been used
+ * @nr_login_rx: large receives that the adapter has or that are being dealt
+ *	with; only who binds it, then the completion context touches it
+ * @login_over: frees @login_ring
  * @rx: receives for full-feature phase
  * @rx_ring: their buffers
  * @nr_rx: number of them
@@ -386,6 +393,8 @@ struct iser_conn {
 	struct ib_cqe login_cqe;
 	struct iser_ring login_ring;
 	struct iser_rx login_rx[ISER_LOGIN_RX];
+	unsigned int nr_login_rx;
+	struct work_struct login_over;
 
 	struct iser_ring rx_ring;
 	struct iser_rx *rx;

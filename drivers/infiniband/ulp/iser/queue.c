@@ -32,10 +32,21 @@
 /* Receives beyond those for commands, and the drain's own */
 #define ISER_RX_EXTRA	(ISER_RX_UNEXPECTED + ISER_RX_BATCH + ISER_LOGIN_RX + 1)
 
+/*
+ * How many commands @entries are enough for, of which each takes @each for good
+ * and, up to %ISER_SQ_AHEAD of them, another one.
+ */
+static unsigned int iser_cmds_of(unsigned int entries, unsigned int each)
+{
+	if (entries < (each + 1) * ISER_SQ_AHEAD)
+		return entries / (each + 1);
+	return (entries - ISER_SQ_AHEAD) / each;
+}
+
 static void iser_limit_cmds(struct iser_limits *lim, unsigned int cmds)
 {
 	lim->cmds = cmds;
-	lim->sq = 2 * cmds + ISER_SQ_SPARE;
+	lim->sq = cmds + min(cmds, ISER_SQ_AHEAD) + ISER_SQ_SPARE;
 	lim->rq = cmds + ISER_RX_EXTRA;
 }
 
@@ -65,10 +76,10 @@ int iser_limits_derive(const struct ib_device *device, struct iser_limits *lim)
 	if (attr->max_send_sge < 1)
 		return -EOPNOTSUPP;
 
-	cmds = min(cmds, (wr - ISER_SQ_SPARE) / 2);
+	cmds = min(cmds, iser_cmds_of(wr - ISER_SQ_SPARE, 1));
 	cmds = min(cmds, wr - ISER_RX_EXTRA);
 	/* The core's CQ pool never ends looking for more than there can be */
-	cmds = min(cmds, (cqe - ISER_SQ_SPARE - ISER_RX_EXTRA) / 3);
+	cmds = min(cmds, iser_cmds_of(cqe - ISER_SQ_SPARE - ISER_RX_EXTRA, 2));
 	iser_limit_cmds(lim, cmds);
 
 	lim->data_sge = min_t(unsigned int, ISER_DATA_SGE,
@@ -597,6 +608,7 @@ static int iser_post_rx_array(struct iser_conn *conn, struct iser_rx *rx,
  */
 int iser_post_login_rx(struct iser_conn *conn)
 {
+	conn->nr_login_rx = ISER_LOGIN_RX;
 	return iser_post_rx_array(conn, conn->login_rx, ISER_LOGIN_RX);
 }
 
@@ -619,22 +631,43 @@ int iser_post_all_rx(struct iser_conn *conn)
 	return iser_post_rx_array(conn, conn->rx, conn->nr_rx);
 }
 
+/*
+ * Context: iser_wq, cancelled by the teardown. The large receives are a good
+ * part of the memory of an idle session, and of no more use to it.
+ */
+void iser_login_over_work(struct work_struct *work)
+{
+	struct iser_conn *conn = container_of(work, struct iser_conn,
+					      login_over);
+
+	iser_ring_destroy(conn->device, &conn->login_ring);
+}
+
+/* Large receives are posted again at once until full-feature phase */
+static void iser_login_rx_done(struct iser_conn *conn, struct iser_rx *rx)
+{
+	if (!READ_ONCE(conn->rx_posted)) {
+		rx->next = NULL;
+		iser_post_rx_list(conn, rx);
+	} else if (!--conn->nr_login_rx) {
+		queue_work(iser_wq, &conn->login_over);
+	}
+}
+
 /**
  * iser_rx_give_back - the PDU in this receive has been dealt with
  * @conn: connection
  * @rx: receive
  *
- * Context: completion handler. Large receives are posted again at once until
- * full-feature phase, the others in batches.
+ * Context: completion handler. Those of full-feature phase are posted again in
+ * batches.
  */
 void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx)
 {
 	if (!iser_conn_is_up(conn))
 		return;
 	if (rx->login) {
-		rx->next = NULL;
-		if (!READ_ONCE(conn->rx_posted))
-			iser_post_rx_list(conn, rx);
+		iser_login_rx_done(conn, rx);
 		return;
 	}
 	rx->next = conn->rx_done;
