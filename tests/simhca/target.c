@@ -466,6 +466,21 @@ static void act_later(struct sim_conn *conn, const struct sim_act *act)
 	send_later(conn, pdu, act->us);
 }
 
+/* The port goes down, for @act->val microseconds if that is not 0, or up */
+static void port_act(struct sim_conn *conn, const struct sim_act *act)
+{
+	struct sim_act up = { .verb = SIM_DO_port_up, .us = act->val };
+	struct sim_adapter *ad = conn->ad;
+	bool link = act->verb == SIM_DO_port_up;
+
+	WRITE_ONCE(ad->knobs[SIM_K_link], link);
+	sim_netdev_link(ad, link);
+	sim_device_event(ad, link ? IB_EVENT_PORT_ACTIVE : IB_EVENT_PORT_ERR);
+	sim_engine_kick(ad, &conn->qp->job);
+	if (!link && up.us)
+		act_later(conn, &up);
+}
+
 /**
  * sim_conn_act - do what a fault rule wants done to a connection
  * @conn: the connection
@@ -507,11 +522,7 @@ bool sim_conn_act(struct sim_conn *conn, const struct sim_act *act)
 		return false;
 	case SIM_DO_port_down:
 	case SIM_DO_port_up:
-		WRITE_ONCE(ad->knobs[SIM_K_link], act->verb == SIM_DO_port_up);
-		sim_netdev_link(ad, act->verb == SIM_DO_port_up);
-		sim_device_event(ad, act->verb == SIM_DO_port_up ?
-				     IB_EVENT_PORT_ACTIVE : IB_EVENT_PORT_ERR);
-		sim_engine_kick(ad, &conn->qp->job);
+		port_act(conn, act);
 		return false;
 	case SIM_DO_nopin:
 		sim_send_ping(conn, act->val);

@@ -31,8 +31,7 @@ HARMLESS = {
     "headers with flags of an initiator": "at=rsp nth=4 count=9 do=set off=0 bytes=1c",
     # real ones tell of the queue pair's end, too
     "event of the completion queue": "at=rsp_read nth=3 do=cq_error",
-    "port goes and comes": "at=rsp_write nth=3 do=port_down us=1;"
-                           "at=rsp_write nth=3 do=port_up us=300000",
+    "port goes and comes": "at=rsp_write nth=3 do=port_down val=300000",
     "no MR can be mapped now": "at=dma_map nth=9 count=5 do=fail errno=ENOMEM",
     "the window does not open": "at=rsp nth=4 count=3 do=set off=60 bytes=00000000",
 }
