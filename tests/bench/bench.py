@@ -87,6 +87,8 @@ IDEAS = {
     "more locks": (variants.LOCKED,),
     "syncs": (variants.SYNCED,),
     "clearing": (variants.CLEARED,),
+    "own requests": (variants.UNSHARED,),
+    "no immediate data": (variants.FETCHED,),
 }
 
 
@@ -145,6 +147,12 @@ def ideas(guest, hca=None):
     return _variants(guest, hca, IDEAS)
 
 
+def idle(compared):
+    """What a session takes that does nothing."""
+    return {(peer.name, "idle session"): [{"memory_kib": peers.session_kib(peer)}]
+            for peer in compared}
+
+
 @contextmanager
 def metered(kernel, ios=None, **options):
     """A guest whose instructions are counted, and its Meter."""
@@ -174,8 +182,7 @@ def over_simhca(kernel, compared, workloads, repeats):
     with metered(kernel, IOS, icount=True) as (guest, meter):
         Initiator(guest).start()
         among = compared(guest, simhca.load(guest, **ADAPTER))
-        memory = {(peer.name, "idle session"): [{"memory_kib": peer.session_kib()}]
-                  for peer in (among if compared is rivals else ())}
+        memory = idle(among) if compared is rivals else {}
         return rounds(meter, among, workloads, repeats) | memory
 
 
@@ -188,8 +195,10 @@ def over_a_wire(kernel, compared, workloads, repeats):
         fabric.up(guest, peers.SERVER + 1)
         Initiator(guest).start()
         peers.serve(target)
-        among = [each for each in workloads if each in OF_A_WIRE]
-        return rounds(meter, compared(guest), among, repeats)
+        among = compared(guest)
+        memory = idle(among[:3]) if compared is rivals else {}
+        return rounds(meter, among, [each for each in workloads if each in OF_A_WIRE],
+                      repeats) | memory
 
 
 DEVICES = {"simhca": over_simhca, "rxe": over_rxe, "wire": over_a_wire}

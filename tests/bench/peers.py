@@ -99,29 +99,11 @@ class Iser:
 
     def disk(self):
         """Load the module and log in; out again at the end."""
-        return logged_in(Initiator(self.guest), *self.load())
+        return logged_in(self.initiator(), *self.load())
 
-    def session_kib(self, first=4, more=8):
-        """What another idle session takes of the kernel's memory, on average of several."""
-        initiator, (_, portal) = Initiator(self.guest), self.load()
-        self.hca.set(targets=first + more)
-        used = []
-        for number in range(first + more):
-            if number == first:
-                used.append(self._used())
-            initiator.login(self.hca.iqn(number), portal, SETTINGS)
-        used.append(self._used())
-        initiator.clear()
-        return (used[1] - used[0]) / more
-
-    def _used(self):
-        """Memory of the kernel that is neither free nor easily freed, in KiB."""
-        self.guest.run("udevadm settle; sync; echo 3 >/proc/sys/vm/drop_caches; sleep 3; "
-                       "cat /proc/sys/vm/stat_refresh")
-        kept = re.findall(r"^ +count: (\d+)$", self.guest.read("/proc/zoneinfo"), re.MULTILINE)
-        has = {name: int(size) for name, size in
-               re.findall(r"^(\w+): +(\d+) kB$", self.guest.read("/proc/meminfo"), re.MULTILINE)}
-        return has["MemTotal"] - sum(has[name] for name in NOT_KERNEL) - 4 * sum(map(int, kept))
+    def initiator(self):
+        """Who logs in."""
+        return Initiator(self.guest)
 
 
 @dataclass
@@ -131,9 +113,17 @@ class Tcp:
     name: str = "iscsi_tcp"
     request: str = "scsi_queue_rq"
 
+    def load(self):
+        """Where it can log in."""
+        return IQN, TCP
+
     def disk(self):
         """Log in; out again at the end."""
-        return logged_in(Initiator(self.guest, "default"), IQN, TCP)
+        return logged_in(self.initiator(), *self.load())
+
+    def initiator(self):
+        """Who logs in."""
+        return Initiator(self.guest, "default")
 
 
 @dataclass
@@ -149,6 +139,27 @@ class Nvme:
         connect = NVME_CONNECT.format(nqn=NQN, address=ADDRESS)
         yield self.guest.run(connect, timeout=120).stdout.strip()
         self.guest.run(f"nvme disconnect -n {NQN} >/dev/null")
+
+
+def session_kib(peer, first=4, more=8):
+    """What another idle session of an iSCSI peer takes of the kernel's memory, of several."""
+    initiator, (iqn, portal) = peer.initiator(), peer.load()
+    used = []
+    for count in (first, first + more):
+        initiator.login(iqn, portal, SETTINGS | {"node.session.nr_sessions": count})
+        used.append(_used(peer.guest))
+    initiator.clear()
+    return (used[1] - used[0]) / more
+
+
+def _used(guest):
+    """Memory of the kernel that is neither free nor easily freed, in KiB."""
+    guest.run("udevadm settle; sync; echo 3 >/proc/sys/vm/drop_caches; sleep 3; "
+              "cat /proc/sys/vm/stat_refresh")
+    kept = re.findall(r"^ +count: (\d+)$", guest.read("/proc/zoneinfo"), re.MULTILINE)
+    has = {name: int(size) for name, size in
+           re.findall(r"^(\w+): +(\d+) kB$", guest.read("/proc/meminfo"), re.MULTILINE)}
+    return has["MemTotal"] - sum(has[name] for name in NOT_KERNEL) - 4 * sum(map(int, kept))
 
 
 def serve(guest):

@@ -148,3 +148,11 @@ def test_workloads_have_enough_requests():
     """So that there is a middle to look at."""
     assert Workload("randread", "1m", 8).ios >= 128
     assert Workload("randread", "4k", 1).ios == 8192
+
+
+@pytest.mark.parametrize("name", {**bench.GUARANTEES, **bench.IDEAS})
+def test_variants_are_of_the_present_sources(name):
+    """What a variant changes is there, once."""
+    for edits in {**bench.GUARANTEES, **bench.IDEAS}[name]:
+        for path, text, _ in edits:
+            assert (REPO / path).read_text(encoding="utf-8").count(text) == 1

@@ -96,10 +96,14 @@ class Initiator:
         return self.guest.run(f"{self._record(iqn, portal)} -l", timeout, check=False)
 
     def login(self, iqn, portal, settings=(), chap=None, luns=1):
-        """Record a target, log in, wait for the disks; returns the new sessions."""
-        before = {session.number for session in self.sessions()}
+        """Record a target, log in, wait for the disks; returns the new sessions.
+
+        Of node.session.nr_sessions, those that there are already are not new.
+        """
+        before = self.sessions()
         self.record(iqn, portal, settings, chap)
-        wanted = luns * int(dict(settings).get("node.session.nr_sessions", 1))
+        had = sum(session.iqn == iqn for session in before)
+        wanted = luns * max(1, int(dict(settings).get("node.session.nr_sessions", 1)) - had)
         self.guest.run(f"""
             set -e
             shopt -s nullglob
@@ -111,7 +115,8 @@ class Initiator:
                 sleep 0.2
             done
             udevadm settle""", timeout=120)
-        return [session for session in self.sessions() if session.number not in before]
+        known = {session.number for session in before}
+        return [session for session in self.sessions() if session.number not in known]
 
     def logout(self, session):
         """End one session."""

@@ -97,6 +97,14 @@ CLEARED = ((f"{TOP}/transport.c", "	.init_cmd_priv		= iser_init_cmd_priv,\n", ""
            (f"{TOP}/transport.c", "static int iser_init_cmd_priv(",
             "static int __maybe_unused iser_init_cmd_priv("))
 
+# Each hardware queue has requests of its own; a limit of the target keeps too many from being used.
+UNSHARED = ((f"{TOP}/transport.c", "	.host_tagset		= 1,\n",
+             "	.target_alloc		= iscsi_target_alloc,\n"),)
+
+# The target fetches all that is written.
+FETCHED = ((f"{TOP}/task.c", "	if (n < 0) {\n		task->imm_count = 0;\n",
+            "	if (n < 0 || conn) {\n		task->imm_count = 0;\n"),)
+
 
 def of(*edits):
     """The module with all these edits."""
