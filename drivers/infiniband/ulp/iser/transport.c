@@ -57,7 +57,11 @@ static struct Scsi_Host *iser_host_create(struct iser_conn *conn,
 	iser_host_limits(shost, conn);
 
 	shost->can_queue = conn->limits.cmds;
-	cmds = iscsi_host_get_max_scsi_cmds(shost, cmds_max);
+	/* What it takes for the limit of all tasks is one of commands */
+	cmds = iscsi_host_get_max_scsi_cmds(shost,
+					    min_t(unsigned int, cmds_max ?:
+						  ISCSI_DEF_XMIT_CMDS_MAX,
+						  conn->limits.cmds));
 	if (cmds < 0)
 		goto free_host;
 	shost->can_queue = cmds;
@@ -65,8 +69,14 @@ static struct Scsi_Host *iser_host_create(struct iser_conn *conn,
 	shost->cmd_per_lun = min_t(unsigned int, qdepth, cmds);
 	if (iscsi_host_add(shost, NULL))
 		goto free_host;
-	/* The target has a scheduler of its own */
-	shost->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT;
+	/*
+	 * The target has a scheduler of its own. When the processors of a
+	 * hardware queue go offline, its commands go on as before: that must
+	 * not wait for a session that is being recovered, as it otherwise
+	 * would (that is all that this flag does to a queue that stacks none).
+	 */
+	shost->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT |
+				BLK_MQ_F_STACKING;
 	return shost;
 
 free_host:
