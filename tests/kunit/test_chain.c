@@ -419,6 +419,24 @@ static void bad_memory_fails_the_command(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 2, rig->fake->nr_sends);
 }
 
+/* Nobody else rings for the others of a batch when the last one fails */
+static void bad_memory_at_the_end_of_a_batch(struct kunit *test)
+{
+	static const struct rig_seg holes[] = { { 0, 512 }, { 0, 512 } };
+	struct rig *rig = rig_make(test);
+	struct scsi_cmnd *first = rig_pages(rig, DMA_FROM_DEVICE, 4096);
+	struct scsi_cmnd *last = rig_command(rig, DMA_FROM_DEVICE, holes,
+					     ARRAY_SIZE(holes));
+
+	first->flags = 0;
+	KUNIT_EXPECT_EQ(test, 0, rig_queue(rig, first));
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->doorbells);
+	KUNIT_EXPECT_EQ(test, 0, rig_queue(rig, last));
+	KUNIT_EXPECT_TRUE(test, finished(last));
+	KUNIT_EXPECT_EQ(test, 1, rig->fake->doorbells);
+	KUNIT_EXPECT_EQ(test, 2, rig->fake->nr_sends);
+}
+
 static struct kunit_case chain_kunit_cases[] = {
 	KUNIT_CASE_PARAM(chain, chain_gen_params),
 	KUNIT_CASE(long_cdb),
@@ -427,6 +445,7 @@ static struct kunit_case chain_kunit_cases[] = {
 	KUNIT_CASE(control_pdu_keeps_the_order),
 	KUNIT_CASE(no_mapping_is_busy),
 	KUNIT_CASE(bad_memory_fails_the_command),
+	KUNIT_CASE(bad_memory_at_the_end_of_a_batch),
 	{}
 };
 

@@ -20,14 +20,14 @@ static void reserve_and_release(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, conn);
 	atomic_set(&conn->sq_avail, 5);
-	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 3));
-	KUNIT_EXPECT_FALSE(test, iser_sq_reserve(conn, 3));
+	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 3, 0));
+	KUNIT_EXPECT_FALSE(test, iser_sq_reserve(conn, 3, 0));
 	KUNIT_EXPECT_EQ(test, 2, atomic_read(&conn->sq_avail));
-	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 2));
-	KUNIT_EXPECT_FALSE(test, iser_sq_reserve(conn, 1));
-	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 0));
+	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 2, 0));
+	KUNIT_EXPECT_FALSE(test, iser_sq_reserve(conn, 1, 0));
+	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 0, 0));
 	iser_sq_release(conn, 1);
-	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 1));
+	KUNIT_EXPECT_TRUE(test, iser_sq_reserve(conn, 1, 0));
 	KUNIT_EXPECT_EQ(test, 0, atomic_read(&conn->sq_avail));
 }
 
@@ -179,23 +179,39 @@ static void full_is_busy(struct kunit *test)
 	struct fake_adapter *fake = rig->fake;
 	int all = avail(rig);
 
-	atomic_set(&rig->conn->sq_avail, 9);
+	atomic_set(&rig->conn->sq_avail, 9 + ISER_SQ_CONTROL);
 	KUNIT_EXPECT_EQ(test, SCSI_MLQUEUE_TARGET_BUSY, rig_queue(rig, sc));
-	KUNIT_EXPECT_EQ(test, 9, avail(rig));
+	KUNIT_EXPECT_EQ(test, 9 + ISER_SQ_CONTROL, avail(rig));
 	KUNIT_EXPECT_EQ(test, 1, rig->conn->stats.tx_busy);
 	KUNIT_EXPECT_EQ(test, 0, fake->nr_sends);
 	KUNIT_EXPECT_EQ(test, 0, fake->mapped);
 	KUNIT_EXPECT_EQ(test, ISER_DATAOUT_MAX, rig->conn->nr_dataout_free);
 	KUNIT_EXPECT_TRUE(test, finished(sc));
 
-	atomic_set(&rig->conn->sq_avail, 10);
+	atomic_set(&rig->conn->sq_avail, 10 + ISER_SQ_CONTROL);
 	KUNIT_EXPECT_EQ(test, 0, rig_queue(rig, sc));
-	KUNIT_EXPECT_EQ(test, 0, avail(rig));
+	KUNIT_EXPECT_EQ(test, ISER_SQ_CONTROL, avail(rig));
 	KUNIT_EXPECT_EQ(test, 9, fake->nr_sends);
 	/* CmdSN goes on where the first attempt would have */
 	KUNIT_EXPECT_EQ(test, rig->session->cmdsn - 1,
 			be32_to_cpu(sent_req(&fake->sends[1])->cmdsn));
-	iser_sq_release(rig->conn, all - 10);
+	iser_sq_release(rig->conn, all - 10 - ISER_SQ_CONTROL);
+}
+
+/* libiscsi can't put them off: no abort, and no ping, for want of an entry */
+static void full_but_for_control_pdus(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct scsi_cmnd *sc = rig_pages(rig, DMA_NONE, 0);
+	int all = avail(rig);
+
+	atomic_set(&rig->conn->sq_avail, ISER_SQ_CONTROL);
+	KUNIT_EXPECT_EQ(test, SCSI_MLQUEUE_TARGET_BUSY, rig_queue(rig, sc));
+	KUNIT_EXPECT_EQ(test, 0,
+			rig_send_pdu(rig, ISCSI_OP_NOOP_OUT |
+				     ISCSI_OP_IMMEDIATE, 0, 0, NULL, 0));
+	KUNIT_EXPECT_EQ(test, ISER_SQ_CONTROL - 1, avail(rig));
+	atomic_set(&rig->conn->sq_avail, all);
 }
 
 static void full_for_a_control_pdu(struct kunit *test)
@@ -387,6 +403,27 @@ static void queues_are_halved(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1 + lim.data_sge, fake->cap.max_send_sge);
 }
 
+/* More tasks are asked for than the queues are enough for, by however many */
+static void tasks_fit_the_queues(struct kunit *test)
+{
+	static const u16 asked[] = { 0, 64, 128, 512 };
+	struct rig *rig = rig_make(test, .stop_at = RIG_UP, .wrs = 128);
+	struct iscsi_transport *tt = reach_transport();
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, 60, rig->conn->limits.cmds);
+	for (i = 0; i < ARRAY_SIZE(asked); i++) {
+		struct iscsi_cls_session *cls;
+		struct iscsi_session *session;
+
+		cls = tt->create_session(rig->ep, asked[i], 32, 1);
+		KUNIT_ASSERT_NOT_NULL(test, cls);
+		session = cls->dd_data;
+		KUNIT_EXPECT_EQ(test, 32, session->cmds_max);
+		tt->destroy_session(cls);
+	}
+}
+
 static void queues_are_refused(struct kunit *test)
 {
 	struct fake_adapter *fake = rig_adapter();
@@ -411,6 +448,7 @@ static struct kunit_case queue_cases[] = {
 	KUNIT_CASE_PARAM(never_runs_dry, depth_gen_params),
 	KUNIT_CASE_PARAM(all_tasks_at_once, depth_gen_params),
 	KUNIT_CASE(full_is_busy),
+	KUNIT_CASE(full_but_for_control_pdus),
 	KUNIT_CASE(full_for_a_control_pdu),
 	KUNIT_CASE(dataouts_run_out),
 	KUNIT_CASE_PARAM(post_is_refused, refused_gen_params),
@@ -419,6 +457,7 @@ static struct kunit_case queue_cases[] = {
 	KUNIT_CASE(nothing_is_sent_when_down),
 	KUNIT_CASE_PARAM(send_fails, bad_end_gen_params),
 	KUNIT_CASE(queues_are_halved),
+	KUNIT_CASE(tasks_fit_the_queues),
 	KUNIT_CASE(queues_are_refused),
 	{}
 };

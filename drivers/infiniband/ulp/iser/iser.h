@@ -58,8 +58,8 @@
 #define ISER_RX_LEN		336
 /* Login and text responses: headers and the default data segment */
 #define ISER_LOGIN_LEN		(ISER_HEADERS_LEN + ISCSI_DEF_MAX_RECV_SEG_LEN)
-/* One for the response, one for what comes before the first is posted again */
-#define ISER_LOGIN_RX		2
+/* The last rounds of a login use them up, when they are not posted again */
+#define ISER_LOGIN_RX		3
 /* Headers, with room for the rest of a 32-octet CDB */
 #define ISER_TX_LEN		128
 /* The longest CDB whose additional header segment fits in ISER_TX_LEN */
@@ -73,6 +73,8 @@
 /* Send queue entries for what the adapter has yet to execute; there is one more */
 /* for each command, to kill its key with, as that must not have to wait */
 #define ISER_SQ_AHEAD		128
+/* Those that commands leave to control PDUs, which libiscsi can't put off */
+#define ISER_SQ_CONTROL		4
 /* Send queue entries kept for draining */
 #define ISER_SQ_SPARE		8
 /* Registrations that a session starts with; more come with the load */
@@ -459,14 +461,16 @@ static inline struct iscsi_hdr *iser_slot_hdr(struct iser_slot *slot)
  * iser_sq_reserve - take send queue entries
  * @conn: connection
  * @wrs: number
+ * @keep: how many others are to be left
  *
  * Context: frwd_lock held.
  * Return: false if there are not as many: busy.
  */
-static inline bool iser_sq_reserve(struct iser_conn *conn, unsigned int wrs)
+static inline bool iser_sq_reserve(struct iser_conn *conn, unsigned int wrs,
+				   unsigned int keep)
 {
 	/* Only completions add, and only holders of frwd_lock take away */
-	if (atomic_read(&conn->sq_avail) < (int)wrs)
+	if (atomic_read(&conn->sq_avail) < (int)(wrs + keep))
 		return false;
 	atomic_sub(wrs, &conn->sq_avail);
 	return true;

@@ -716,6 +716,17 @@ static void iser_flush_unposted(struct iser_conn *conn,
 	}
 }
 
+/* The adapter took what comes before @bad. Context: frwd_lock held. */
+static void iser_not_posted(struct iser_conn *conn, int err,
+			    const struct ib_send_wr *bad)
+{
+	conn->chained = NULL;
+	if (iser_conn_fail(conn, err))
+		iser_err(conn, "can't post to the send queue: error %d, connection dropped\n",
+			 err);
+	iser_flush_unposted(conn, bad);
+}
+
 /**
  * iser_doorbell - post what has been chained
  * @conn: connection
@@ -740,15 +751,12 @@ void iser_doorbell(struct iser_conn *conn)
 		return;
 	conn->chain = NULL;
 	err = ib_post_send(conn->qp, first, &bad);
+	if (err) {
+		iser_not_posted(conn, err, bad);
+		return;
+	}
 	for (; conn->chained; conn->chained = conn->chained->next_chained) {
 		/* Who sees it sees all that the request was made of */
 		smp_store_release(&conn->chained->posted, true);
 	}
-	if (!err)
-		return;
-
-	if (iser_conn_fail(conn, err))
-		iser_err(conn, "can't post to the send queue: error %d, connection dropped\n",
-			 err);
-	iser_flush_unposted(conn, bad);
 }

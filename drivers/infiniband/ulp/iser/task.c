@@ -141,7 +141,7 @@ static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 		WRITE_ONCE(conn->discovery, true);
 	if (iser_login_ends(task->hdr) && iser_post_all_rx(conn))
 		return -ENOTCONN;
-	if (!iser_sq_reserve(conn, 1))
+	if (!iser_sq_reserve(conn, 1, 0))
 		return -EAGAIN;
 
 	memcpy(buf, slot->ctrl, headers);
@@ -160,7 +160,7 @@ static int iser_xmit_control(struct iser_conn *conn, struct iscsi_task *task)
 	if (opcode == ISCSI_OP_LOGIN || opcode == ISCSI_OP_TEXT)
 		return iser_xmit_login(conn, task);
 
-	if (!iser_sq_reserve(conn, 1)) {
+	if (!iser_sq_reserve(conn, 1, 0)) {
 		conn->stats.tx_busy++;
 		return -EAGAIN;
 	}
@@ -401,6 +401,8 @@ int iser_init_task(struct iscsi_task *task)
 		iser_err(conn, "%s can't describe the memory of a command of %u bytes in %u segments: command failed\n",
 			 dev_name(&conn->device->dev), scsi_bufflen(task->sc),
 			 scsi_sg_count(task->sc));
+		/* If it was the last of a batch, nobody else rings for it */
+		iser_doorbell(conn);
 		return err;
 	}
 	it->plan.busy = err;
@@ -425,7 +427,7 @@ static int iser_xmit_command(struct iser_conn *conn, struct iscsi_task *task)
 
 	if (plan->busy)
 		return plan->busy;
-	if (!iser_sq_reserve(conn, iser_wrs(it))) {
+	if (!iser_sq_reserve(conn, iser_wrs(it), ISER_SQ_CONTROL)) {
 		conn->stats.tx_busy++;
 		iser_dataouts_put(conn, plan);
 		return -EAGAIN;
@@ -471,7 +473,7 @@ int iser_xmit_task(struct iscsi_task *task)
 /**
  * iser_commit_rqs - the batch ended without a command marked as the last
  * @shost: host
- * @hwq: hardware queue, there is one
+ * @hwq: hardware queue; they share the send queue
  *
  * Context: any.
  */
