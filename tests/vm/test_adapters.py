@@ -100,3 +100,19 @@ def test_several_luns_and_portals(sim):
     assert len(sessions) == 6 and all(len(session.disks) == 3 for session in sessions)
     sim.initiator.clear()
     assert sim.kept_the_rules() and not sim.left()
+
+
+def test_a_processor_goes_while_a_session_is_down(sim):
+    """Commands that were queued there wait for the session, and nobody for them."""
+    session = sim.login()
+    job = sim.start_io(session, size="16m", cpus_allowed=1)
+    inflight = f"/sys/block/{session.disk[5:]}/inflight"
+    sim.guest.run(f"while grep -Eq '^ *0 +0$' {inflight}; do :; done", timeout=30)
+    sim.hca.power(False)
+    try:
+        sim.guest.run("echo 0 >/sys/devices/system/cpu/cpu1/online", timeout=30)
+    finally:
+        sim.hca.power(True)
+    sim.guest.run("echo 1 >/sys/devices/system/cpu/cpu1/online", timeout=30)
+    job.wait(timeout=120)
+    assert sim.kept_the_rules()
