@@ -14,7 +14,8 @@ target in another guest (wire) no instruction is the target's; the clock there i
 
 What is wanted of the figures is in goals.py; chart.py draws them.
 
-Recovery: none; nothing is measured of a peer that fails, and the run fails.
+Recovery: none; nothing is measured of a peer that fails, and the run fails. The guest's console
+stays in build/bench.
 """
 
 import argparse
@@ -165,7 +166,7 @@ def metered(kernel, ios=None, **options):
 
 def over_rxe(kernel, compared, workloads, repeats):
     """Initiator, soft-RoCE and target in one guest; and soft-RoCE alone, which is the limit."""
-    with metered(kernel, icount=True) as (guest, meter):
+    with metered(kernel, icount=True, workdir=OUT) as (guest, meter):
         fabric.up(guest)
         Initiator(guest).start()
         peers.serve(guest)
@@ -179,7 +180,7 @@ def over_rxe(kernel, compared, workloads, repeats):
 
 def over_simhca(kernel, compared, workloads, repeats):
     """Over a simulated adapter, which moves no data and has room for many sessions."""
-    with metered(kernel, IOS, icount=True) as (guest, meter):
+    with metered(kernel, IOS, icount=True, workdir=OUT) as (guest, meter):
         Initiator(guest).start()
         among = compared(guest, simhca.load(guest, **ADAPTER))
         memory = idle(among) if compared is rivals else {}
@@ -190,7 +191,7 @@ def over_a_wire(kernel, compared, workloads, repeats):
     """The target in another guest: what is counted is the initiator's alone."""
     wire = Link()
     with Guest(kernel, name="target", nets=[wire]) as target, \
-            metered(kernel, nets=[wire], extra_cmdline="maxcpus=1") as (guest, meter):
+            metered(kernel, nets=[wire], extra_cmdline="maxcpus=1", workdir=OUT) as (guest, meter):
         fabric.up(target, peers.SERVER)
         fabric.up(guest, peers.SERVER + 1)
         Initiator(guest).start()
