@@ -78,7 +78,7 @@
 /* Send queue entries kept for draining */
 #define ISER_SQ_SPARE		8
 /* Registrations that a session starts with; more come with the load */
-#define ISER_MR_FIRST		4
+#define ISER_MR_FIRST		8
 
 struct iser_conn;
 
