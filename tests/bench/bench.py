@@ -99,7 +99,8 @@ def rounds(meter, compared, workloads, repeats):
     for number in range(repeats):
         for peer in compared:
             say(f"bench: round {number + 1} of {repeats}: {peer.name}")
-            with peer.disk() as device, meter.at(peer, device):
+            with peer.disk() as device:
+                meter.prepare(peer, device)
                 for workload in workloads:
                     found[peer.name, workload.name].append(
                         meter.measure(device, workload, getattr(peer, "hca", None)))

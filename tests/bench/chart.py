@@ -10,27 +10,31 @@ from goals import OURS, STOCK, TCP
 from iserlab import host
 
 DRAWN = ((OURS, "simhca"), (STOCK, "simhca"), (TCP, "wire"))
-WORKLOADS = ("4k randread qd32", "4k randwrite qd32", "128k randread qd8", "128k randwrite qd8")
+# side by side, each with a scale of its own
+WORKLOADS = (("4k randread qd32", "4k randwrite qd32"),
+             ("128k randread qd8", "128k randwrite qd8"))
+LABELS = {OURS: "ours", STOCK: "kernel's", TCP: "TCP"}
 # from the bottom to the top; the rest goes with the last
 COMPONENTS = {"block": "#4e79a7", "SCSI": "#76b7b2", "libiscsi": "#59a14f", "ib_iser": "#e15759",
               "iscsi_tcp": "#b07aa1", "network": "#f28e2b", "copying": "#edc948",
               "other": "#bab0ac"}
 SCRIPT = """
-set terminal svg size 900,460 font "sans,12" background "#ffffff"
+set terminal svg size 1000,460 font "sans,12" background "#ffffff" noenhanced
 set output "{output}"
-set title "What an I/O costs the initiator's kernel (instructions, without the adapter's work)"
+set multiplot layout 1,{panels} \\
+    title "What an I/O costs the initiator's kernel: instructions, without the adapter's work"
 set style data histogram
-set style histogram rowstacked gap 1 title offset 0,-1.2
+set style histogram rowstacked gap 1 title offset 0,-1
 set style fill solid border -1
 set boxwidth 0.8
-set key outside right
+set bmargin 8
+set key at screen 0.5,0.02 center bottom horizontal maxrows 1 samplen 1 width 1
 set grid ytics
-set ylabel "instructions for each I/O"
 set yrange [0:*]
-set xtics nomirror font ",10"
-set bmargin 5
+set xtics nomirror font ",11"
 {data}
-plot {plots}
+{plots}
+unset multiplot
 """
 
 
@@ -45,26 +49,30 @@ def shares(result):
 
 def draw(results, directory):
     """Write the chart; returns its path, or None."""
-    data, plots = [], []
-    for number, workload in enumerate(WORKLOADS):
-        rows = [(transport, shares(each)) for transport, device in DRAWN for each in results
-                if (each["transport"], each["device"], each["workload"]) ==
-                (transport, device, workload)]
-        if rows:
-            data.append(_block(f"$D{number}", rows))
-            plots.append(_plot(f"$D{number}", workload, first=not plots))
-    if not plots:
+    data, panels = [], []
+    for workloads in WORKLOADS:
+        plots = []
+        for workload in workloads:
+            rows = [(transport, shares(each)) for transport, device in DRAWN for each in results
+                    if (each["transport"], each["device"], each["workload"]) ==
+                    (transport, device, workload)]
+            if rows:
+                data.append(_block(f"$D{len(data)}", rows))
+                plots.append(_plot(f"$D{len(data) - 1}", workload, first=not plots))
+        if plots:
+            panels.append("plot " + ", \\\n ".join(plots))
+    if not panels:
         return None
     path = directory / "chart.svg"
     script = directory / "chart.gnuplot"
-    script.write_text(SCRIPT.format(output=path, data="\n".join(data),
-                                    plots=", \\\n ".join(plots)), encoding="utf-8")
+    script.write_text(SCRIPT.format(output=path, data="\n".join(data), panels=len(panels),
+                                    plots="\n".join(panels)), encoding="utf-8")
     host.run("gnuplot", script, what="drawing the chart")
     return path
 
 
 def _block(name, rows):
-    lines = [" ".join([f'"{transport}"', *(f"{count:.0f}" for count in found.values())])
+    lines = [" ".join([f'"{LABELS[transport]}"', *(f"{count:.0f}" for count in found.values())])
              for transport, found in rows]
     return "\n".join([f"{name} << EOD", *lines, "EOD"])
 

@@ -42,7 +42,8 @@ def measure(kernel):
     with bench.metered(kernel, bench.IOS, icount=True) as (guest, meter):
         Initiator(guest).start()
         peer = peers.Iser(guest, "ib_iser", peers.own(guest), simhca.load(guest, **bench.ADAPTER))
-        with peer.disk() as device, meter.at(peer, device):
+        with peer.disk() as device:
+            meter.prepare(peer, device)
             found = {each.name: meter.measure(device, each, peer.hca) for each in WORKLOADS}
     return {name: {figure: round(values[figure], 3) for figure in FIGURES}
             for name, values in found.items()}

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One measurement: fio on a disk, and what the guest executed for it.
 
-Normally: a Meter for a guest; with at() the disk that a peer has made, measure() each workload.
-The guest is stopped twice while fio runs, and what it executed in between is divided by the
-requests in between, so that neither the beginning nor the end of fio counts.
+Normally: a Meter for a guest; prepare() for the disk that a peer has made, then measure() each
+workload. The guest is stopped twice while fio runs, and what it executed in between is divided by
+the requests in between, so that neither the beginning nor the end of fio counts.
 
 Recovery: none; an error of fio ends the run.
 """
 
 import json
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import insns
 from iserlab.paths import LabError
@@ -71,6 +71,8 @@ class Workload:
             " ".join(f"--{name}={value}" for name, value in words.items())
 
 
+# udev would look at a disk after each run that wrote to it, which takes into the next one
+NO_LOOK = Path("/run/udev/rules.d/99-bench.rules")
 WARM = Workload("randread", "4k", 32)
 
 
@@ -95,21 +97,18 @@ class Meter:
 
     def __init__(self, guest, counts, ios=None):
         self.guest, self.counts, self.ios = guest, counts, ios
+        guest.run(f"mkdir -p {NO_LOOK.parent}")
+        guest.write(str(NO_LOOK), 'SUBSYSTEM=="block", OPTIONS+="nowatch"\n')
+        guest.run("udevadm control --reload")
         self.symbols = insns.Symbols(guest)
         self.request = None     # where the function begins that each request goes through once
 
-    @contextmanager
-    def at(self, peer, device):
-        """Get to know what a peer brought with it, and let it get everything that it will need.
-
-        udev would look at a disk after each run that wrote to it, which takes into the next one.
-        """
+    def prepare(self, peer, device):
+        """Get to know what a peer brought with it, and let it get everything that it will need."""
         self.symbols.look()
         self.request = self.symbols.address(peer.request)
-        self.guest.run("udevadm settle; udevadm control --stop-exec-queue")
+        self.guest.run("udevadm settle")
         self.guest.run(WARM.command(device, WARM.ios), timeout=600)
-        yield
-        self.guest.run("udevadm control --start-exec-queue; udevadm settle -t 600", timeout=700)
 
     def measure(self, device, workload, hca=None):
         """One measurement, with what the simulated adapter counts meanwhile, if it is one."""

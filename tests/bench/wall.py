@@ -107,8 +107,8 @@ def growth(kernel):
                 disks.append(session.disk)
             devices = ":".join(disks[:count])
             load = Workload("randread", "4k", depth * count)
-            with meter.at(peer, devices):
-                found[count, depth] = meter.measure(devices, load, hca)["kernel_insns_per_io"]
+            meter.prepare(peer, devices)
+            found[count, depth] = meter.measure(devices, load, hca)["kernel_insns_per_io"]
     return found
 
 
