@@ -30,7 +30,8 @@
 /*
  * Initiator task tag: index of the task, generation of its slot, session age.
  * libiscsi fixes the width of the index and of the age (4 bits, on top); the
- * generation tells a late response from the response to the slot's next user.
+ * generation tells a late response from the response to the slot's next user,
+ * and an answer from a guess.
  */
 #define ISER_ITT_INDEX_BITS	13
 #define ISER_ITT_INDEX_MASK	((1u << ISER_ITT_INDEX_BITS) - 1)

@@ -135,7 +135,7 @@ struct iser_rx {
  * @task: whose Send is signalled
  * @next_chained: next slot whose Send waits for the doorbell
  * @retires: send queue entries that the signalled Send's completion frees
- * @gen: generation, part of the task tag
+ * @gen: generation, part of the task tag; nobody can foresee it
  * @posted: the adapter has the Send, so there can be a response; set under
  *	frwd_lock, cleared under back_lock when the task is finished
  */

@@ -734,10 +734,11 @@ static void iser_not_posted(struct iser_conn *conn, int err,
  * If the adapter refuses, the connection fails; the commands are answered by
  * the recovery, so that the caller need not know.
  *
- * Only from here on a request is one that a response can answer: a target
- * that guesses a tag must not complete a command, nor have its key killed,
- * before the registration is posted. A response that is faster than this
- * function is looked at again when frwd_lock can be had (response.c).
+ * Only from here on a request is one that a response can answer, and a local
+ * invalidate of its key be posted behind the registration. That the adapter
+ * has executed this, a right answer shows: see iser_alloc_pdu(). A response
+ * that is faster than this function is looked at again when frwd_lock can be
+ * had (response.c).
  *
  * Context: frwd_lock held.
  */

@@ -21,6 +21,7 @@
  * down, iser_tasks_release_all() takes back what a drained queue pair can no
  * longer touch.
  */
+#include <linux/random.h>
 #include <scsi/scsi_cmnd.h>
 #include <scsi/scsi_device.h>
 #include <scsi/scsi_eh.h>
@@ -38,7 +39,10 @@
  * @opcode: opcode of the PDU
  *
  * The task tag gets a new generation, except within a login or text exchange,
- * all of whose requests carry the same tag (RFC 7143, section 11.12.3).
+ * all of whose requests carry the same tag (RFC 7143, section 11.12.3). It is a
+ * random one: who answers with it has received the request, and so the adapter
+ * has executed the registration before it. A target that could foresee the tag
+ * might invalidate a key that does not live yet, and use it later.
  *
  * Context: frwd_lock held.
  * Return: 0, or -ENOMEM (try later) when there is no
@@ -56,7 +60,7 @@ int iser_alloc_pdu(struct iscsi_task *task, u8 opcode)
 	slot = &conn->slots[task->itt];
 	opcode &= ISCSI_OPCODE_MASK;
 	if (opcode != ISCSI_OP_LOGIN && opcode != ISCSI_OP_TEXT)
-		slot->gen++;
+		slot->gen += 1 + get_random_u16() % ISER_ITT_GEN_MASK;
 
 	task->hdr = iser_slot_hdr(slot);
 	task->hdr_max = ISER_TX_LEN - sizeof(*slot->ctrl);
