@@ -696,6 +696,35 @@ static void unexpected_pdus(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
 }
 
+/* What a target says unasked has its limit, and is refused beyond it */
+static void floods(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct rig_pdu nop = { .opcode = ISCSI_OP_NOOP_IN, .itt = RESERVED_ITT };
+	unsigned int i;
+
+	for (i = 0; i < ISER_UNASKED_MAX; i++)
+		rig_receive(rig, &nop);
+	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
+	rig_receive(rig, &nop);
+	expect_dropped(test, rig);
+}
+
+/* A second later it may go on */
+static void speaks_often(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	struct rig_pdu nop = { .opcode = ISCSI_OP_NOOP_IN, .itt = RESERVED_ITT };
+	unsigned int i;
+
+	for (i = 0; i < 2 * ISER_UNASKED_MAX; i++) {
+		if (i == ISER_UNASKED_MAX)
+			msleep(1100);
+		rig_receive(rig, &nop);
+	}
+	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
+}
+
 static struct kunit_case response_cases[] = {
 	KUNIT_CASE(right_response),
 	KUNIT_CASE(responses_out_of_order),
@@ -720,6 +749,8 @@ static struct kunit_case response_cases[] = {
 	KUNIT_CASE(rejected_ping),
 	KUNIT_CASE(rejected_command_as_ping),
 	KUNIT_CASE(unexpected_pdus),
+	KUNIT_CASE(floods),
+	KUNIT_CASE(speaks_often),
 	{}
 };
 

@@ -404,6 +404,9 @@ static struct iser_conn *iser_conn_alloc(const struct sockaddr *dst)
 	INIT_WORK(&conn->mr_grow, iser_mr_grow_work);
 	INIT_WORK(&conn->login_over, iser_login_over_work);
 	init_waitqueue_head(&conn->released);
+	ratelimit_state_init(&conn->unasked, HZ, ISER_UNASKED_MAX);
+	/* It says so in its own words */
+	ratelimit_set_flags(&conn->unasked, RATELIMIT_MSG_ON_RELEASE);
 	memcpy(&conn->remote, dst, dst->sa_family == AF_INET6 ?
 	       sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
 	return conn;

@@ -31,6 +31,7 @@
 #include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/mutex.h>
+#include <linux/ratelimit.h>
 #include <linux/socket.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
@@ -51,6 +52,8 @@
 /* More than one, so that the block layer finishes a command where its response */
 /* was received; not many, as they share locks. They share their requests, too */
 #define ISER_HW_QUEUES		2
+/* PDUs a second that a target may send unasked, beyond any use */
+#define ISER_UNASKED_MAX	64
 /* Receives are given back to the adapter this many at a time */
 #define ISER_RX_BATCH		16
 /* PDUs that fill no more than this fit in every full-feature receive: headers, */
@@ -351,6 +354,7 @@ struct iser_link {
  * @nr_mrs: number of them
  * @mr_grow: makes more
  * @released: woken when a command that was aborted is finished
+ * @unasked: how many PDUs that answer no request are too many
  * @stats: counters
  */
 struct iser_conn {
@@ -420,6 +424,7 @@ struct iser_conn {
 
 	wait_queue_head_t released;
 	struct iser_stats stats;
+	struct ratelimit_state unasked;
 };
 
 /* One line that says which connection it is about, never a flood of them */

@@ -30,6 +30,7 @@ static const char iser_bad_inval[] = "invalidates a key that is not its own";
 static const char iser_bad_reject[] = "Reject of what was not sent";
 static const char iser_not_send[] = "not a plain Send";
 static const char iser_too_early[] = "full-feature PDU during login";
+static const char iser_too_many[] = "floods with PDUs that answer nothing";
 
 /*
  * The task that waits for an answer to the request with this tag, which must
@@ -208,13 +209,30 @@ static const char *iser_complete_command(struct iser_conn *conn,
 	return NULL;
 }
 
+/*
+ * Pings, messages and rejects. libiscsi answers, logs or reports each to iscsid,
+ * whose socket all sessions share: so there is a limit to what it gets.
+ * Context: back_lock held. Return: NULL, or what is wrong.
+ */
+static const char *iser_complete_unasked(struct iser_conn *conn,
+					 const struct iser_pdu *pdu)
+{
+	const char *why = NULL;
+
+	if (pdu->opcode == ISCSI_OP_REJECT)
+		why = iser_check_reject(conn, pdu);
+	if (!why && !__ratelimit(&conn->unasked))
+		why = iser_too_many;
+	return why ?: iser_pass_on(conn->iscsi, pdu);
+}
+
 /* Context: back_lock held. Return: NULL, or what is wrong. */
 static const char *iser_complete(struct iser_conn *conn,
 				 const struct iser_pdu *pdu,
 				 const struct ib_wc *wc)
 {
-	const char *why = NULL;
 	struct iscsi_task *task;
+	const char *why;
 
 	if (!iser_inval_allowed(pdu, wc))
 		return iser_bad_inval;
@@ -223,17 +241,13 @@ static const char *iser_complete(struct iser_conn *conn,
 	    pdu->opcode != ISCSI_OP_LOGIN_RSP && pdu->opcode != ISCSI_OP_REJECT)
 		return iser_too_early;
 
-	if (pdu->opcode == ISCSI_OP_REJECT)
-		why = iser_check_reject(conn, pdu);
-	if (why)
+	if (pdu->hdr->itt == RESERVED_ITT)
+		return iser_complete_unasked(conn, pdu);
+	task = iser_find_task(conn, pdu, &why);
+	if (!task)
 		return why;
-	if (pdu->hdr->itt != RESERVED_ITT) {
-		task = iser_find_task(conn, pdu, &why);
-		if (!task)
-			return why;
-		if (task->sc)
-			return iser_complete_command(conn, task, pdu, wc);
-	}
+	if (task->sc)
+		return iser_complete_command(conn, task, pdu, wc);
 	return iser_pass_on(conn->iscsi, pdu);
 }
 
