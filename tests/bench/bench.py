@@ -79,7 +79,7 @@ GUARANTEES = {
 # what is in the module to make it cheap, each idea taken away
 IDEAS = {
     "ib_iser": (),
-    "one hw queue": (variants.ONE_QUEUE,),
+    "two hw queues": (variants.TWO_QUEUES,),
     "libiscsi's way": (variants.LONG_WAY,),
     "all signalled": (variants.ALL_SIGNALLED,),
     "1 of 128 signalled": (variants.FEW_SIGNALLED,),
@@ -88,7 +88,6 @@ IDEAS = {
     "more locks": (variants.LOCKED,),
     "syncs": (variants.SYNCED,),
     "clearing": (variants.CLEARED,),
-    "own requests": (variants.UNSHARED,),
     "no immediate data": (variants.FETCHED,),
 }
 

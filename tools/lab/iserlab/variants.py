@@ -43,8 +43,9 @@ UNWAITED_SENDS = ((f"{TOP}/task.c", "	if (holds_ref || data_sge || conn->",
 SAME_KEYS = ((f"{TOP}/mr.c", "	ib_update_fast_reg_key(mr, ib_inc_rkey(mr->rkey));\n", ""),)
 
 
-# One hardware queue, as a SCSI host has that does not ask for more.
-ONE_QUEUE = ((f"{TOP}/iser.h", "#define ISER_HW_QUEUES		2\n", "#define ISER_HW_QUEUES		1\n"),)
+# Two hardware queues: the block layer finishes a command at once, under libiscsi's locks.
+TWO_QUEUES = ((f"{TOP}/transport.c", "	shost->max_id = 0;\n",
+               "	shost->max_id = 0;\n	shost->nr_hw_queues = 2;\n	shost->host_tagset = 1;\n"),)
 
 # All responses are libiscsi's to take apart.
 LONG_WAY = ((f"{TOP}/response.c", "	if (!iser_is_plain(pdu))\n",
@@ -96,10 +97,6 @@ SYNCED = (
 CLEARED = ((f"{TOP}/transport.c", "	.init_cmd_priv		= iser_init_cmd_priv,\n", ""),
            (f"{TOP}/transport.c", "static int iser_init_cmd_priv(",
             "static int __maybe_unused iser_init_cmd_priv("))
-
-# Each hardware queue has requests of its own; a limit of the target keeps too many from being used.
-UNSHARED = ((f"{TOP}/transport.c", "	.host_tagset		= 1,\n",
-             "	.target_alloc		= iscsi_target_alloc,\n"),)
 
 # The target fetches all that is written.
 FETCHED = ((f"{TOP}/task.c", "	if (n < 0) {\n		task->imm_count = 0;\n",

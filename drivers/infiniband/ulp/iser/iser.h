@@ -49,9 +49,6 @@
 #define ISER_MIN_CMDS		16
 /* Target's PDUs that answer no request: NOP-In, async messages, rejects */
 #define ISER_RX_UNEXPECTED	16
-/* More than one, so that the block layer finishes a command where its response */
-/* was received; not many, as they share locks. They share their requests, too */
-#define ISER_HW_QUEUES		2
 /* PDUs a second that a target may send unasked, beyond any use */
 #define ISER_UNASKED_MAX	64
 /* Receives are given back to the adapter this many at a time */

@@ -477,7 +477,7 @@ int iser_xmit_task(struct iscsi_task *task)
 /**
  * iser_commit_rqs - the batch ended without a command marked as the last
  * @shost: host
- * @hwq: hardware queue; they share the send queue
+ * @hwq: hardware queue; there is one
  *
  * Context: any.
  */

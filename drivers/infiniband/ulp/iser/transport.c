@@ -39,7 +39,6 @@ static void iser_host_limits(struct Scsi_Host *shost, struct iser_conn *conn)
 	shost->max_segment_size = ib_dma_max_seg_size(conn->device);
 	shost->max_cmd_len = ISER_MAX_CDB;
 	shost->max_lun = iser_max_lun;
-	shost->nr_hw_queues = ISER_HW_QUEUES;
 	shost->max_id = 0;
 	shost->max_channel = 0;
 }
@@ -69,14 +68,8 @@ static struct Scsi_Host *iser_host_create(struct iser_conn *conn,
 	shost->cmd_per_lun = min_t(unsigned int, qdepth, cmds);
 	if (iscsi_host_add(shost, NULL))
 		goto free_host;
-	/*
-	 * The target has a scheduler of its own. When the processors of a
-	 * hardware queue go offline, its commands go on as before: that must
-	 * not wait for a session that is being recovered, as it otherwise
-	 * would (that is all that this flag does to a queue that stacks none).
-	 */
-	shost->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT |
-				BLK_MQ_F_STACKING;
+	/* The target has one of its own */
+	shost->tag_set.flags |= BLK_MQ_F_NO_SCHED_BY_DEFAULT;
 	return shost;
 
 free_host:
@@ -429,7 +422,6 @@ static ISER_SHT_CONST struct scsi_host_template iser_sht = {
 	.cmd_per_lun		= ISCSI_DEF_CMD_PER_LUN,
 	.this_id		= -1,
 	.track_queue_depth	= 1,
-	.host_tagset		= 1,
 };
 
 static struct iscsi_transport iser_transport = {
