@@ -382,7 +382,8 @@ static int iser_prepare(struct iser_conn *conn, struct iscsi_task *task,
  * as final and fails the command, and one there as busy.
  *
  * Context: frwd_lock held, softirqs off.
- * Return: 0, or -EIO if the device can't describe the command's memory.
+ * Return: 0, or -EIO if the device can't describe the command's memory, or the
+ * session is one for discovery.
  */
 int iser_init_task(struct iscsi_task *task)
 {
@@ -394,7 +395,12 @@ int iser_init_task(struct iscsi_task *task)
 	if (!conn || !iser_conn_is_up(conn))
 		return 0;
 	it->conn = conn;
-	if (!task->sc || !scsi_bufflen(task->sc))
+	if (!task->sc)
+		return 0;
+	/* Who scans by hand, meanwhile: there are no disks, nor memory regions */
+	if (conn->discovery)
+		return -EIO;
+	if (!scsi_bufflen(task->sc))
 		return 0;
 
 	err = iser_prepare(conn, task, &it->plan);
