@@ -573,18 +573,20 @@ void iser_tasks_release_all(struct iser_conn *conn)
 	wake_up(&conn->released);
 }
 
-/* What an error handler must see finished: @sc, or all that was ended */
+/* What an error handler must see finished: @sc, or all of @lun, or of @session */
 struct iser_victims {
 	struct iscsi_session *session;
 	struct scsi_cmnd *sc;
 };
 
+	struct scsi_device *lun;
 /* Context: back_lock held. Hit by the error handling, but not finished? */
 static bool iser_is_victim(const struct iser_victims *v,
 			   struct iscsi_task *task)
 {
 	return task->sc && iscsi_task_is_completed(task) &&
-	       (!v->sc || v->sc == task->sc);
+	       (!v->sc || v->sc == task->sc) &&
+	       (!v->lun || v->lun == task->sc->device);
 }
 
 /*
@@ -671,7 +673,10 @@ int iser_eh_abort(struct scsi_cmnd *sc)
  */
 int iser_eh_device_reset(struct scsi_cmnd *sc)
 {
-	struct iser_victims v = { .session = iser_sc_session(sc) };
+	struct iser_victims v = {
+		.session	= iser_sc_session(sc),
+		.lun		= sc->device,
+	};
 	int rc = iscsi_eh_device_reset(sc);
 
 	if (rc == SUCCESS)
