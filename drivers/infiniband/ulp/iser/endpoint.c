@@ -90,7 +90,9 @@ static bool iser_conn_set_state(struct iser_conn *conn, enum iser_state to,
 	if (allowed) {
 		WRITE_ONCE(conn->state, to);
 		if (error)
-			conn->error = error;
+			WRITE_ONCE(conn->error, error);
+		/* Who sees the state sees why */
+		smp_store_release(&conn->state, to);
 	}
 	spin_unlock_irqrestore(&conn->state_lock, flags);
 	if (allowed)

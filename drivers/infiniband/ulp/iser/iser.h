@@ -441,7 +441,11 @@ static inline bool iser_conn_is_up(const struct iser_conn *conn)
  */
 static inline bool iser_conn_listens(const struct iser_conn *conn)
 {
-	return iser_conn_is_up(conn) || READ_ONCE(conn->error) == -ECONNRESET;
+	if (iser_conn_is_up(conn))
+		return true;
+	/* Pairs with iser_conn_set_state(): no state without its reason */
+	smp_rmb();
+	return READ_ONCE(conn->error) == -ECONNRESET;
 }
 
 static inline struct iser_link *iser_link(struct iscsi_conn *iscsi)
