@@ -61,26 +61,38 @@ static const struct kernel_param_ops iser_max_sectors_ops = {
 module_param_cb(max_sectors, &iser_max_sectors_ops, &iser_max_sectors, 0644);
 MODULE_PARM_DESC(max_sectors, "Largest command in 512-byte sectors (8-32768, default 1024), as far as the device can. For sessions to come");
 
-/* Known to administrators from the kernel's own module, without effect here */
-static int iser_set_obsolete(const char *val, const struct kernel_param *kp)
+/*
+ * Known to administrators from the kernel's own module, without effect here:
+ * what is written for that in modprobe.d does not keep this one from loading.
+ */
+static int iser_check_bool(const char *val, const struct kernel_param *kp)
 {
 	bool on;
 
-	if (val && kstrtobool(val, &on)) {
-		pr_err("iser: %s=%s: must be a boolean\n", kp->name, val);
-		return -EINVAL;
-	}
-	pr_notice("iser: parameter %s is obsolete and has no effect\n",
-		  kp->name);
-	return 0;
+	if (!val || !kstrtobool(val, &on))
+		return 0;
+	pr_err("iser: %s=%s: must be a boolean\n", kp->name, val);
+	return -EINVAL;
 }
 
-static unsigned int iser_debug_level;
-static int iser_set_debug_level(const char *val, const struct kernel_param *kp)
+static int iser_set_obsolete(const char *val, const struct kernel_param *kp)
 {
-	int err = iser_set_uint(val, kp, 0, 3);
+	int err = iser_check_bool(val, kp);
 
 	if (!err)
+		pr_notice("iser: parameter %s is obsolete and has no effect\n",
+			  kp->name);
+	return err;
+}
+
+static int iser_debug_level;
+static int iser_set_debug_level(const char *val, const struct kernel_param *kp)
+{
+	int err = param_set_int(val, kp);
+
+	if (err)
+		pr_err("iser: %s=%s: must be a number\n", kp->name, val);
+	else
 		pr_notice("iser: parameter %s is obsolete and has no effect: use the tracepoints of group iser\n",
 			  kp->name);
 	return err;
@@ -89,15 +101,12 @@ static int iser_set_debug_level(const char *val, const struct kernel_param *kp)
 static int iser_set_always_register(const char *val,
 				    const struct kernel_param *kp)
 {
-	bool on;
+	int err = iser_check_bool(val, kp);
 
-	if (val && kstrtobool(val, &on)) {
-		pr_err("iser: %s=%s: must be a boolean\n", kp->name, val);
-		return -EINVAL;
-	}
-	pr_notice("iser: %s is always on: memory is never exposed without a registration of its own\n",
-		  kp->name);
-	return 0;
+	if (!err)
+		pr_notice("iser: %s is always on: memory is never exposed without a registration of its own\n",
+			  kp->name);
+	return err;
 }
 
 static int iser_get_off(char *buf, const struct kernel_param *kp)
@@ -120,10 +129,10 @@ MODULE_PARM_DESC(pi_enable, "Obsolete: protection information is not offered");
 
 static const struct kernel_param_ops iser_debug_level_ops = {
 	.set = iser_set_debug_level,
-	.get = param_get_uint,
+	.get = param_get_int,
 };
 module_param_cb(debug_level, &iser_debug_level_ops, &iser_debug_level, 0644);
-MODULE_PARM_DESC(debug_level, "Obsolete (0-3): use the tracepoints of group iser");
+MODULE_PARM_DESC(debug_level, "Obsolete: use the tracepoints of group iser");
 
 static const struct kernel_param_ops iser_always_register_ops = {
 	.flags = KERNEL_PARAM_OPS_FL_NOARG,
