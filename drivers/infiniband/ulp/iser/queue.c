@@ -330,6 +330,7 @@ static u64 iser_ring_dma(struct iser_ring *ring, unsigned int i)
 void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
 		   const char *what)
 {
+	trace_iser_wc_error(conn, wc->status, wc->vendor_err);
 	if (wc->status == IB_WC_WR_FLUSH_ERR) {
 		WRITE_ONCE(conn->lost, true);
 		iser_conn_hung_up(conn);

@@ -166,6 +166,7 @@ static int iser_xmit_control(struct iser_conn *conn, struct iscsi_task *task)
 
 	if (!iser_sq_reserve(conn, 1, 0)) {
 		conn->stats.tx_busy++;
+		trace_iser_busy(conn, task->itt, false);
 		return -EAGAIN;
 	}
 	if (opcode == ISCSI_OP_LOGOUT)
@@ -306,6 +307,7 @@ static int iser_register(struct iser_conn *conn, struct iscsi_task *task,
 	imr = iser_mr_get(conn);
 	if (!imr) {
 		conn->stats.mr_busy++;
+		trace_iser_busy(conn, task->itt, true);
 		return -EBUSY;
 	}
 	it->mr = imr;
@@ -439,6 +441,7 @@ static int iser_xmit_command(struct iser_conn *conn, struct iscsi_task *task)
 		return plan->busy;
 	if (!iser_sq_reserve(conn, iser_wrs(it), ISER_SQ_CONTROL)) {
 		conn->stats.tx_busy++;
+		trace_iser_busy(conn, task->itt, false);
 		iser_dataouts_put(conn, plan);
 		return -EAGAIN;
 	}

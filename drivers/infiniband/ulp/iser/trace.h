@@ -27,43 +27,76 @@ TRACE_DEFINE_ENUM(ISER_CLOSED);
 		{ ISER_CLOSING,		"CLOSING" },	\
 		{ ISER_CLOSED,		"CLOSED" })
 
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_ADDR_RESOLVED);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_ADDR_ERROR);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_ROUTE_RESOLVED);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_ROUTE_ERROR);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_CONNECT_ERROR);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_UNREACHABLE);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_REJECTED);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_ESTABLISHED);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_DISCONNECTED);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_DEVICE_REMOVAL);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_ADDR_CHANGE);
+TRACE_DEFINE_ENUM(RDMA_CM_EVENT_TIMEWAIT_EXIT);
+
+#define iser_show_cm_event(x)						\
+	__print_symbolic(x,						\
+		{ RDMA_CM_EVENT_ADDR_RESOLVED,	"ADDR_RESOLVED" },	\
+		{ RDMA_CM_EVENT_ADDR_ERROR,	"ADDR_ERROR" },		\
+		{ RDMA_CM_EVENT_ROUTE_RESOLVED,	"ROUTE_RESOLVED" },	\
+		{ RDMA_CM_EVENT_ROUTE_ERROR,	"ROUTE_ERROR" },	\
+		{ RDMA_CM_EVENT_CONNECT_ERROR,	"CONNECT_ERROR" },	\
+		{ RDMA_CM_EVENT_UNREACHABLE,	"UNREACHABLE" },	\
+		{ RDMA_CM_EVENT_REJECTED,	"REJECTED" },		\
+		{ RDMA_CM_EVENT_ESTABLISHED,	"ESTABLISHED" },	\
+		{ RDMA_CM_EVENT_DISCONNECTED,	"DISCONNECTED" },	\
+		{ RDMA_CM_EVENT_DEVICE_REMOVAL,	"DEVICE_REMOVAL" },	\
+		{ RDMA_CM_EVENT_ADDR_CHANGE,	"ADDR_CHANGE" },	\
+		{ RDMA_CM_EVENT_TIMEWAIT_EXIT,	"TIMEWAIT_EXIT" })
+
 TRACE_EVENT(iser_state,
 	TP_PROTO(const struct iser_conn *conn, enum iser_state from,
 		 enum iser_state to, int error),
 	TP_ARGS(conn, from, to, error),
 	TP_STRUCT__entry(
+		__field(const void *, conn)
 		__array(u8, addr, sizeof(struct sockaddr_in6))
 		__field(int, from)
 		__field(int, to)
 		__field(int, error)
 	),
 	TP_fast_assign(
+		__entry->conn = conn;
 		memcpy(__entry->addr, &conn->remote,
 		       sizeof(struct sockaddr_in6));
 		__entry->from = from;
 		__entry->to = to;
 		__entry->error = error;
 	),
-	TP_printk("%pISpc %s -> %s error %d", __entry->addr,
-		  iser_show_state(__entry->from), iser_show_state(__entry->to),
-		  __entry->error)
+	TP_printk("conn %p to %pISpc %s -> %s error %d", __entry->conn,
+		  __entry->addr, iser_show_state(__entry->from),
+		  iser_show_state(__entry->to), __entry->error)
 );
 
 TRACE_EVENT(iser_cm_event,
 	TP_PROTO(const struct iser_conn *conn, int event, int status),
 	TP_ARGS(conn, event, status),
 	TP_STRUCT__entry(
+		__field(const void *, conn)
 		__array(u8, addr, sizeof(struct sockaddr_in6))
 		__field(int, event)
 		__field(int, status)
 	),
 	TP_fast_assign(
+		__entry->conn = conn;
 		memcpy(__entry->addr, &conn->remote,
 		       sizeof(struct sockaddr_in6));
 		__entry->event = event;
 		__entry->status = status;
 	),
-	TP_printk("%pISpc event %d status %d", __entry->addr, __entry->event,
+	TP_printk("conn %p to %pISpc %s status %d", __entry->conn,
+		  __entry->addr, iser_show_cm_event(__entry->event),
 		  __entry->status)
 );
 
@@ -152,6 +185,40 @@ TRACE_EVENT(iser_invalidated,
 	TP_printk("conn %p slot %d rkey %#x by the %s", __entry->conn,
 		  __entry->slot, __entry->rkey,
 		  __entry->remote ? "target" : "initiator")
+);
+
+TRACE_EVENT(iser_busy,
+	TP_PROTO(const struct iser_conn *conn, int slot, bool no_mr),
+	TP_ARGS(conn, slot, no_mr),
+	TP_STRUCT__entry(
+		__field(const void *, conn)
+		__field(int, slot)
+		__field(bool, no_mr)
+	),
+	TP_fast_assign(
+		__entry->conn = conn;
+		__entry->slot = slot;
+		__entry->no_mr = no_mr;
+	),
+	TP_printk("conn %p slot %d put off: %s", __entry->conn, __entry->slot,
+		  __entry->no_mr ? "no memory region free" : "send queue full")
+);
+
+TRACE_EVENT(iser_wc_error,
+	TP_PROTO(const struct iser_conn *conn, int status, u32 vendor_err),
+	TP_ARGS(conn, status, vendor_err),
+	TP_STRUCT__entry(
+		__field(const void *, conn)
+		__field(int, status)
+		__field(u32, vendor_err)
+	),
+	TP_fast_assign(
+		__entry->conn = conn;
+		__entry->status = status;
+		__entry->vendor_err = vendor_err;
+	),
+	TP_printk("conn %p status %d vendor error %#x", __entry->conn,
+		  __entry->status, __entry->vendor_err)
 );
 
 #endif /* ISER_TRACE_H */
