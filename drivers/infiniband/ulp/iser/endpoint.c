@@ -88,7 +88,6 @@ static bool iser_conn_set_state(struct iser_conn *conn, enum iser_state to,
 	from = conn->state;
 	allowed = iser_state_allowed(from, to);
 	if (allowed) {
-		WRITE_ONCE(conn->state, to);
 		if (error)
 			WRITE_ONCE(conn->error, error);
 		/* Who sees the state sees why */
@@ -405,10 +404,10 @@ static struct iser_conn *iser_conn_alloc(const struct sockaddr *dst)
 	INIT_LIST_HEAD(&conn->mr_all);
 	INIT_WORK(&conn->mr_grow, iser_mr_grow_work);
 	INIT_WORK(&conn->login_over, iser_login_over_work);
-	init_waitqueue_head(&conn->released);
 	ratelimit_state_init(&conn->unasked, HZ, ISER_UNASKED_MAX);
 	/* It says so in its own words */
 	ratelimit_set_flags(&conn->unasked, RATELIMIT_MSG_ON_RELEASE);
+	init_waitqueue_head(&conn->released);
 	memcpy(&conn->remote, dst, dst->sa_family == AF_INET6 ?
 	       sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
 	return conn;

@@ -349,9 +349,10 @@ struct iser_link {
  * @mr_all: all of them; only who starts the connection, then @mr_grow, then the
  *	teardown touch it
  * @nr_mrs: number of them
+ * @mr_short: it was said that there can't be more; by who may touch @mr_all
  * @mr_grow: makes more
- * @released: woken when a command that was aborted is finished
  * @unasked: how many PDUs that answer no request are too many
+ * @released: woken when a command that was aborted is finished
  * @stats: counters
  */
 struct iser_conn {
@@ -417,11 +418,12 @@ struct iser_conn {
 	struct llist_head mr_free;
 	struct list_head mr_all;
 	unsigned int nr_mrs;
+	bool mr_short;
 	struct work_struct mr_grow;
 
+	struct ratelimit_state unasked;
 	wait_queue_head_t released;
 	struct iser_stats stats;
-	struct ratelimit_state unasked;
 };
 
 /* One line that says which connection it is about, never a flood of them */

@@ -55,16 +55,18 @@ static void iser_inv_done(struct ib_cq *cq, struct ib_wc *wc)
 static struct iser_mr *iser_mr_create(struct iser_conn *conn)
 {
 	struct iser_mr *imr;
+	struct ib_mr *mr;
 
 	imr = kzalloc(sizeof(*imr), GFP_KERNEL);
 	if (!imr)
-		return NULL;
-	imr->mr = ib_alloc_mr(conn->pd, conn->limits.mr_type,
-			      conn->limits.mr_pages);
-	if (IS_ERR(imr->mr)) {
+		return ERR_PTR(-ENOMEM);
+	mr = ib_alloc_mr(conn->pd, conn->limits.mr_type,
+			 conn->limits.mr_pages);
+	if (IS_ERR(mr)) {
 		kfree(imr);
-		return NULL;
+		return ERR_CAST(mr);
 	}
+	imr->mr = mr;
 
 	imr->reg_cqe.done = iser_reg_done;
 	imr->reg.wr.opcode = IB_WR_REG_MR;
@@ -78,21 +80,38 @@ static struct iser_mr *iser_mr_create(struct iser_conn *conn)
 	return imr;
 }
 
+static void iser_mr_short(struct iser_conn *conn, int err)
+{
+	if (!conn->mr_short)
+		iser_err(conn, "%s has no more than %u memory regions for this session: error %d\n",
+			 dev_name(&conn->device->dev), conn->nr_mrs, err);
+	conn->mr_short = true;
+}
+
 /**
  * iser_mr_grow - see to it that the connection has this many MRs
  * @conn: connection, up or coming up
  * @target: how many it is to have
  *
+ * What it has is enough to go on with, if that is any: it is said once when
+ * the device has no more, which makes commands wait for each other.
+ *
  * Context: may sleep.
- * Return: 0, or -ENOMEM with as many as could be had.
+ * Return: 0, or a negative errno with as many as could be had.
  */
 int iser_mr_grow(struct iser_conn *conn, unsigned int target)
 {
 	while (conn->nr_mrs < target) {
-		struct iser_mr *imr = iser_mr_create(conn);
+		struct iser_mr *imr;
 
-		if (!imr)
-			return -ENOMEM;
+		/* A teardown waits for this */
+		if (!iser_conn_is_up(conn))
+			return -ENOTCONN;
+		imr = iser_mr_create(conn);
+		if (IS_ERR(imr)) {
+			iser_mr_short(conn, PTR_ERR(imr));
+			return PTR_ERR(imr);
+		}
 		list_add(&imr->all, &conn->mr_all);
 		llist_add(&imr->free, &conn->mr_free);
 		WRITE_ONCE(conn->nr_mrs, conn->nr_mrs + 1);
@@ -100,9 +119,13 @@ int iser_mr_grow(struct iser_conn *conn, unsigned int target)
 	return 0;
 }
 
-/*
- * Context: iser_wq, cancelled by the teardown before it destroys the MRs.
+/**
+ * iser_mr_grow_work - twice as many MRs, up to one for each task
+ * @work: the connection's mr_grow
+ *
  * Memory reclaim must not wait for a disk that waits for an MR.
+ *
+ * Context: iser_wq, cancelled by the teardown before it destroys the MRs.
  */
 void iser_mr_grow_work(struct work_struct *work)
 {

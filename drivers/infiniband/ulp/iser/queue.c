@@ -632,9 +632,14 @@ int iser_post_all_rx(struct iser_conn *conn)
 	return iser_post_rx_array(conn, conn->rx, conn->nr_rx);
 }
 
-/*
- * Context: iser_wq, cancelled by the teardown. The large receives are a good
- * part of the memory of an idle session, and of no more use to it.
+/**
+ * iser_login_over_work - free the large receives
+ * @work: the connection's login_over
+ *
+ * They are a good part of the memory of an idle session, and of no more use
+ * to it.
+ *
+ * Context: iser_wq, cancelled by the teardown.
  */
 void iser_login_over_work(struct work_struct *work)
 {

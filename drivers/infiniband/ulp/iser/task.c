@@ -579,10 +579,10 @@ void iser_tasks_release_all(struct iser_conn *conn)
 /* What an error handler must see finished: @sc, or all of @lun, or of @session */
 struct iser_victims {
 	struct iscsi_session *session;
+	struct scsi_device *lun;
 	struct scsi_cmnd *sc;
 };
 
-	struct scsi_device *lun;
 /* Context: back_lock held. Hit by the error handling, but not finished? */
 static bool iser_is_victim(const struct iser_victims *v,
 			   struct iscsi_task *task)

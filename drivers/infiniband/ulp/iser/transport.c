@@ -89,13 +89,19 @@ iser_session_create_locked(struct iser_conn *conn, u16 cmds_max, u16 qdepth,
 	if (!iser_conn_is_up(conn))
 		return NULL;
 	shost = iser_host_create(conn, cmds_max, qdepth);
-	if (!shost)
+	if (!shost) {
+		iser_err(conn, "can't make a SCSI host for %u commands, of which %s can carry %u\n",
+			 cmds_max, dev_name(&conn->device->dev),
+			 conn->limits.cmds);
 		return NULL;
+	}
 	cls_session = iscsi_session_setup(&iser_transport, shost,
 					  shost->can_queue + ISCSI_MGMT_CMDS_MAX,
 					  0, sizeof(struct iser_task),
 					  initial_cmdsn, 0);
 	if (!cls_session) {
+		iser_err(conn, "no memory for a session of %u commands\n",
+			 shost->can_queue);
 		iscsi_host_remove(shost, false);
 		iscsi_host_free(shost);
 		return NULL;
@@ -200,8 +206,10 @@ static int iser_start_full_feature(struct iser_conn *conn,
 	}
 	if (!session->initial_r2t_en) {
 		err = iser_dataout_create(conn);
-		if (err)
+		if (err) {
+			iser_err(conn, "no memory for unsolicited data\n");
 			return err;
+		}
 	}
 	/* With none at all nothing would ever move; with one it can grow */
 	err = iser_mr_grow(conn, min_t(unsigned int, ISER_MR_FIRST,
