@@ -278,9 +278,14 @@ def main():
     return 0
 
 
-if __name__ == "__main__":
+def status(command):
+    """The exit status of a command of the bench, which has said why."""
     try:
-        sys.exit(main())
+        return command()
     except LabError as error:
         print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(status(main))

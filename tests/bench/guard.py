@@ -5,7 +5,8 @@ Normally: measure() has our module do a few workloads on the simulated adapter, 
 worse() compares that with recorded.ini, which `make bench-record` writes, on all stock kernels.
 Who makes the module cheaper or, for a reason, dearer, records anew in the same commit.
 
-Recovery: a kernel that is not recorded is an error, and so is a figure that the record lacks.
+Recovery: a kernel that is not recorded is an error, and so is a figure that the record lacks. On
+another release of a kernel than the recorded one it may be that which is dearer: worse() says so.
 """
 
 import configparser
@@ -50,24 +51,30 @@ def measure(kernel):
 
 
 def recorded(name):
-    """What a kernel of that name was recorded with, in the same form."""
+    """What a kernel of that name was recorded with: its release, and the same form."""
     record = configparser.ConfigParser()
     record.read(RECORD, encoding="utf-8")
     if name not in record:
         raise LabError(f"nothing is recorded for kernel {name}: make bench-record")
-    return {section.removeprefix(f"{name}: "): {figure: float(value) for figure, value in
-                                                record[section].items()}
-            for section in record.sections() if section.startswith(f"{name}: ")}
+    return record[name]["release"], {
+        section.removeprefix(f"{name}: "): {figure: float(value)
+                                            for figure, value in record[section].items()}
+        for section in record.sections() if section.startswith(f"{name}: ")}
 
 
-def worse(found, record):
+def worse(found, record, release, was_release):
     """What costs more than it did, as lines."""
     lines = []
     for workload, figures in found.items():
         for figure, value in figures.items():
-            was = record[workload][figure]
+            was = record.get(workload, {}).get(figure)
+            if was is None:
+                raise LabError(f"{workload}: {figure} was not recorded: make bench-record")
             if value > was * (1 + TOLERANCE) + LEAST:
                 lines.append(f"{workload}: {figure} is {value:g}, was {was:g}")
+    if lines and release != was_release:
+        lines.append(f"recorded on {was_release}, measured on {release}: if the commit before costs"
+                     " the same here, make bench-record")
     return lines
 
 
@@ -92,8 +99,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
+    sys.exit(bench.status(main))

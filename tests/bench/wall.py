@@ -21,7 +21,7 @@ import peers
 from iserlab import fabric, kernels, simhca
 from iserlab.guest import Guest
 from iserlab.initiator import Initiator
-from iserlab.paths import LabError, say
+from iserlab.paths import say
 from iserlab.tables import columns
 from meter import Workload, parse
 
@@ -137,8 +137,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LabError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        sys.exit(1)
+    sys.exit(bench.status(main))

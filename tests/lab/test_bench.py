@@ -134,8 +134,21 @@ def test_nothing_is_left_out_of_the_chart():
                                            (0.005, 0, False), (1, 0, True)))
 def test_the_guard(value, was, bad):
     """3 % more are tolerated, and whatever less."""
-    lines = guard.worse({"w": {"wrs_per_io": value}}, {"w": {"wrs_per_io": was}})
-    assert bool(lines) == bad
+    lines = guard.worse({"w": {"wrs_per_io": value}}, {"w": {"wrs_per_io": was}}, "6.1", "6.1")
+    assert len(lines) == bad
+
+
+def test_the_guard_on_another_release():
+    """It may be the kernel that is dearer."""
+    _, said = guard.worse({"w": {"wrs_per_io": 2}}, {"w": {"wrs_per_io": 1}}, "6.1.9", "6.1.8")
+    assert "recorded on 6.1.8, measured on 6.1.9" in said
+
+
+@pytest.mark.parametrize("record", ({}, {"w": {}}))
+def test_what_the_record_lacks(record):
+    """It is not taken for a good one."""
+    with pytest.raises(bench.LabError, match="wrs_per_io was not recorded: make bench-record"):
+        guard.worse({"w": {"wrs_per_io": 1}}, record, "6.1", "6.1")
 
 
 def test_a_kernel_that_is_not_recorded():

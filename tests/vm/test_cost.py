@@ -22,5 +22,6 @@ def test_an_io_costs_what_it_did(rig, tell):
     for workload, figures in found.items():
         tell(f"cost on {rig.kernel.name}: {workload}: {figures['kernel_insns_per_io']:.0f} "
              "instructions in the kernel")
-    lines = guard.worse(found, guard.recorded(rig.kernel.name))
+    release, record = guard.recorded(rig.kernel.name)
+    lines = guard.worse(found, record, rig.kernel.release, release)
     assert not lines, "\n".join(lines)
