@@ -6,7 +6,8 @@ module is built with counters (gcov). Before a guest ends, its counters are
 copied to build/coverage/data; lcov adds all of them up. The report is
 build/coverage/index.html; the output has each line that was not executed,
 with its function, and whether Documentation/coverage.rst says why. Less than
-LEAST per cent is a failure.
+LEAST per cent is a failure, and so is a line without a reason, or a reason
+for what is executed.
 
 Recovery: a guest that died gives nothing, which is said. Counters of sources
 that were changed meanwhile would be put down to wrong lines: these are left
@@ -30,6 +31,7 @@ from .paths import REPO, LabError, say
 LEAST = 90      # per cent
 OUT = REPO / "build" / "coverage"
 DATA = OUT / "data"
+BARE = "  NOT EXPLAINED"
 REASONS = REPO / "Documentation" / "coverage.rst"
 # whose lines count
 COUNTED = ("drivers/infiniband/ulp/iser/", "include/iser/")
@@ -227,7 +229,7 @@ def describe(sources, reasons):
         for first, last, function in source.missed:
             known = (Path(name).name, function) in reasons
             where = str(first) if first == last else f"{first}-{last}"
-            lines.append(f"    {where:9} {function}(){'' if known else '  NOT EXPLAINED'}")
+            lines.append(f"    {where:9} {function}(){'' if known else BARE}")
     return lines
 
 
@@ -246,13 +248,19 @@ def report():
              OUT, total, what="genhtml")
     sources = parse(total.read_text(encoding="utf-8"))
     reasons = explained(REASONS.read_text(encoding="utf-8")) if REASONS.exists() else set()
-    print("\n".join(describe(sources, reasons) + outdated(sources, reasons)))
+    lines = describe(sources, reasons)
+    stale = outdated(sources, reasons)
+    print("\n".join(lines + stale))
     for name in sorted(changed):
         print(f"coverage: {name} was changed after tests had begun; what they counted is left out")
+    bare = sum(line.endswith(BARE) for line in lines)
+    if bare:
+        print(f"coverage: {bare} of these have no reason in {REASONS.relative_to(REPO)}: they need "
+              "a test, or a reason")
     reached = percentage(sources.values())
     print(f"coverage: {reached:.1f} % of the lines, {LEAST} % wanted; "
           f"report: {OUT.relative_to(REPO)}/index.html")
-    return 1 if reached < LEAST or changed else 0
+    return 1 if reached < LEAST or bare or stale or changed else 0
 
 
 def main(words=()):
