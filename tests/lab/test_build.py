@@ -4,6 +4,7 @@
 No guest is needed; the headers of the stock 6.1 kernel are.
 """
 
+import re
 import shutil
 import subprocess
 
@@ -57,6 +58,24 @@ def test_install_and_uninstall(checkout, kernel, tmp_path):
     make(checkout, "uninstall", *place)
     assert winner() == before == ["kernel/drivers/infiniband/ulp/iser/ib_iser.ko"]
     assert not (modules / "updates").exists()
+
+
+def test_dkms_builds_and_installs(checkout, kernel, tmp_path):
+    """From the project's own description, for a kernel that need not run."""
+    version = re.search('PACKAGE_VERSION="(.*)"', (REPO / "dkms.conf").read_text())[1]
+    source = tmp_path / "src" / f"ib_iser-{version}"
+    shutil.copytree(checkout, source)
+    shutil.copy(REPO / "dkms.conf", source)
+    trees = [f"--{name}={tmp_path / name}" for name in ("dkmstree", "installtree")]
+    for path in ("dkmstree", "installtree"):
+        (tmp_path / path / kernel.release).mkdir(parents=True)
+
+    host.run("fakeroot", "dkms", "install", f"ib_iser/{version}", *trees, "--no-depmod", "--force",
+             f"--sourcetree={source.parent}", "-k", kernel.release,
+             f"--kernelsourcedir={kernel.kdir}", what="dkms")
+    made, = (tmp_path / "installtree").rglob("ib_iser.ko*")
+    assert made.parent == tmp_path / "installtree" / kernel.release / "updates" / "dkms"
+    assert host.run("/sbin/modinfo", "-F", "version", made, what="modinfo").strip() == version
 
 
 def test_missing_headers_are_named(checkout):
