@@ -8,14 +8,28 @@ Recovery: a fault that a failed test left behind is ended when its guests are cl
 """
 
 import time
+from contextlib import contextmanager
 
-from iserlab.target import Target
+from iserlab.target import Portal, Target
 from rig import IQN
 
 IO = ("fio --name=io --filename={disk} --rw=randwrite --bs=16k --size=32m --io_size=1g "
       "--time_based --runtime={seconds} --ioengine=libaio --iodepth=16 --direct=1 --thread "
       "--verify=crc32c --verify_backlog=128 --verify_fatal=1 --output=/dev/null")
 WARM_UP, AFTER = 3, 5
+
+# as Documentation/operations.rst has it, but for what a short test must not wait for
+MULTIPATH = """
+defaults {
+    find_multipaths       no
+    path_grouping_policy  multibus
+    path_selector         "queue-length 0"
+    no_path_retry         queue
+    polling_interval      1
+}
+"""
+IMPATIENT = {"node.session.timeo.replacement_timeout": 5,
+             "node.conn[0].timeo.noop_out_interval": 2, "node.conn[0].timeo.noop_out_timeout": 3}
 
 
 def wait_for(initiator, session, wanted, seconds):
@@ -55,3 +69,52 @@ def test_the_link_is_down_for_twenty_seconds(pair):
     wait_for(pair.initiator, session, "LOGGED_IN", 90)
     io.wait(timeout=120)
     assert [each.number for each in pair.initiator.sessions()] == [session.number]
+
+
+@contextmanager
+def multipath(guest, paths):
+    """The disk that multipathd makes of so many paths; gone afterwards."""
+    guest.write("/etc/multipath.conf", MULTIPATH)
+    guest.run("modprobe -a dm-multipath dm-queue-length && multipathd")
+    try:
+        yield guest.run(f"""
+            ready() {{ multipathd show paths raw format '%t %T' | grep -c 'active *ready'; }}
+            until [ "$(ready)" = {paths} ] && name=$(multipathd show maps raw format '%n') &&
+                  [ "$name" ]; do
+                sleep 0.2
+            done
+            echo /dev/mapper/$name""", timeout=60).stdout.strip()
+    finally:
+        guest.run("killall -q fio; multipath -F; killall multipathd; rm /etc/multipath.conf; "
+                  "while pidof multipathd; do sleep 0.1; done; dmsetup remove_all -f", check=False)
+
+
+def test_a_path_is_lost_and_comes_again(pair):
+    """One of the target's two addresses goes: I/O goes on over the other one, then over both."""
+    second = Portal(pair.portal.address.rsplit(".", 1)[0] + ".99")
+    address = f"ip address {{}} {second.address}/24 dev eth0"
+    pair.far.run(address.format("add"))
+    target = Target(IQN, portals=(pair.portal, second))
+    pair.target.serve(target)
+    (stays,), (goes,) = (pair.initiator.login(IQN, portal, IMPATIENT)
+                         for portal in target.portals)
+
+    with multipath(pair.near, paths=2) as disk:
+        io = pair.near.spawn(IO.format(disk=disk, seconds=WARM_UP + 25 + AFTER))
+        time.sleep(WARM_UP)
+        pair.far.run(address.format("del"))
+        wait_for(pair.initiator, goes, "FAILED", 60)
+        failed = written(pair.near, disk)
+        time.sleep(10)
+        assert written(pair.near, disk) > failed and io.poll() is None
+        wait_for(pair.initiator, stays, "LOGGED_IN", 1)
+        pair.far.run(address.format("add"))
+        wait_for(pair.initiator, goes, "LOGGED_IN", 90)
+        io.wait(timeout=120)
+    pair.far.run(address.format("del"))
+
+
+def written(guest, disk):
+    """Sectors that were written to a disk since it is there."""
+    return int(guest.run(f"cat /sys/class/block/$(basename $(readlink -f {disk}))/stat")
+               .stdout.split()[6])
