@@ -52,7 +52,8 @@ FATAL = {
     "Hello of iSER": "at=rsp_write nth=3 do=set off=0 bytes=20",
     "HelloReply of iSER": "at=rsp_write nth=3 do=set off=0 bytes=30",
     # or none that may come
-    "opcode that there is not": "at=rsp_read nth=3 do=set off=28 bytes=3f",
+    "opcode that there is not": "at=rsp_read nth=3 do=set off=28 bytes=3e",
+    "Reject that invalidates": "at=rsp_read nth=3 do=set off=28 bytes=3f",
     "opcode of an initiator": "at=rsp_read nth=3 do=set off=28 bytes=01",
     "Data-In": "at=rsp_read nth=3 do=set off=28 bytes=25",
     "R2T": "at=rsp_write nth=3 do=set off=28 bytes=31",
