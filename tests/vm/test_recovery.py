@@ -32,15 +32,15 @@ IMPATIENT = {"node.session.timeo.replacement_timeout": 5,
              "node.conn[0].timeo.noop_out_interval": 2, "node.conn[0].timeo.noop_out_timeout": 3}
 
 
+def state_file(session):
+    """Where the kernel says in what state a session is."""
+    return f"/sys/class/iscsi_session/session{session.number}/state"
+
+
 def wait_for(initiator, session, wanted, seconds):
     """Wait until the session is in a state."""
-    path = f"/sys/class/iscsi_session/session{session.number}/state"
-    initiator.guest.run(f"until grep -q {wanted} {path}; do sleep 0.1; done", timeout=seconds)
-
-
-def state(initiator, session):
-    """What a session says of itself."""
-    return initiator.guest.read(f"/sys/class/iscsi_session/session{session.number}/state").strip()
+    initiator.guest.run(f"until grep -q {wanted} {state_file(session)}; do sleep 0.1; done",
+                        timeout=seconds)
 
 
 def test_the_portal_is_disabled_for_ten_seconds(host):
@@ -112,7 +112,7 @@ def test_a_path_is_lost_and_comes_again(pair):
         failed = written(pair.near, disk)
         time.sleep(10)
         assert written(pair.near, disk) > failed and io.poll() is None
-        assert state(pair.initiator, stays) == "LOGGED_IN"
+        assert pair.near.read(state_file(stays)).strip() == "LOGGED_IN"
         pair.far.run(address.format("add"))
         wait_for(pair.initiator, goes, "LOGGED_IN", 90)
         io.wait(timeout=120)
