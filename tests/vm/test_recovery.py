@@ -121,5 +121,4 @@ def test_a_path_is_lost_and_comes_again(pair):
 
 def written(guest, disk):
     """Sectors that were written to a disk since it is there."""
-    return int(guest.run(f"cat /sys/class/block/$(basename $(readlink -f {disk}))/stat")
-               .stdout.split()[6])
+    return int(guest.run(f"cat /sys/dev/block/$(stat -Lc %Hr:%Lr {disk})/stat").stdout.split()[6])
