@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Kernels that the lab builds itself from Debian's linux-source packages.
 
-Normally: the source package is unpacked once per version, our patches for
-that version are applied, and a kernel is configured from `tinyconfig` plus
-a fragment of ours and built out of that tree. The lab checks that each line
-of the fragment took effect; in mainline, where options come and go, it only
-says which did not.
+Normally: the source package is unpacked once per version, and a kernel is
+configured from `tinyconfig` plus a fragment of ours and built out of that
+tree. The lab checks that each line of the fragment took effect; in mainline,
+where options come and go, it only says which did not.
 
-Recovery: trees and builds carry version and hashes of patches and fragment
-in their names; what was interrupted is begun again.
+Recovery: trees carry the version in their names and builds the hash of the
+fragment, too; what was interrupted is begun again.
 """
 
 import re
@@ -18,7 +17,6 @@ from . import apt, host, images
 from .paths import CACHE, REPO, LabError, cached, cached_in_place, digest, say
 
 FRAGMENT = REPO / "tests" / "debug.config"
-PATCHES = REPO / "tests" / "patches"
 
 
 class Unavailable(LabError):
@@ -50,12 +48,10 @@ def _version(package):
 
 
 def source(name):
-    """The source tree of a kernel, with our patches for it."""
+    """The source tree of a kernel."""
     packages, package = find_source(name)
-    series = package.removeprefix("linux-source-")
-    patches = sorted((PATCHES / series).glob("*.patch"))
     version = packages.show(package)["Version"]
-    path = CACHE / "sources" / f"{package}_{version}-{digest(*patches)}"
+    path = CACHE / "sources" / f"{package}_{version}"
 
     def make(tmp):
         say(f"unpacking the source of Linux {version}")
@@ -63,8 +59,6 @@ def source(name):
         archive, = (tmp / "package" / "usr" / "src").glob("linux-source-*.tar.xz")
         host.run("tar", "-C", tmp, "--strip-components=1", "-xf", archive)
         shutil.rmtree(tmp / "package")
-        for patch in patches:
-            host.run("patch", "-d", tmp, "-p1", "-s", "-i", patch)
 
     return cached(path, make)
 
