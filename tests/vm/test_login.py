@@ -237,7 +237,8 @@ def test_two_targets_with_four_luns_each_at_once(host):
     pairs = []
     for target in targets:
         (session,) = host.initiator.login(target.iqn, host.portal, luns=4)
-        pairs += [(session.disks[lun], disk.path) for lun, disk in enumerate(target.disks)]
+        pairs += [(session.disks[lun], disk.path)
+                  for lun, disk in zip(sorted(session.disks), target.disks)]
     jobs = "\n".join(f"copy {disk} {store} &" for disk, store in pairs)
     host.guest.run(f"""
         copy() {{

@@ -35,11 +35,12 @@ def test_vital_product_data(lun, page):
 
 
 def test_report_luns(host):
-    """All LUNs of a target are listed."""
+    """All LUNs of a target are listed, and each is a disk (with tgt, LUN 0 is none)."""
     target = Target(IQN, tuple(Disk(f"disk{number}", 8) for number in range(4)))
     session = host.login(target)
-    said = host.guest.run(f"sg_luns {session.disks[0]}").stdout
-    assert len(re.findall(r"^\s+[0-9a-f]{16}$", said, re.MULTILINE)) == 4
+    said = host.guest.run(f"sg_luns {max(session.disks.values())}").stdout
+    listed = {int(lun, 16) for lun in re.findall(r"^\s+([0-9a-f]{4})0{12}$", said, re.MULTILINE)}
+    assert len(session.disks) == 4 and listed | {0} == {*session.disks, 0}
 
 
 def test_unmap_makes_zeros(lun):
