@@ -258,6 +258,33 @@ static void first_error_counts(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -EPROTO, conn->error);
 }
 
+/* The CM may know of the end before anybody knows why; not so after a logout */
+static void reason_comes_late(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
+	struct iser_conn *conn = rig->conn;
+
+	mutex_lock(&conn->mutex);
+	iser_conn_hung_up(conn);
+	KUNIT_EXPECT_TRUE(test, iser_conn_blame(conn));
+	WRITE_ONCE(conn->logout, true);
+	KUNIT_EXPECT_FALSE(test, iser_conn_blame(conn));
+	WRITE_ONCE(conn->logout, false);
+	mutex_unlock(&conn->mutex);
+	KUNIT_EXPECT_EQ(test, -ECONNRESET, conn->error);
+}
+
+static void adapter_is_second(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
+
+	iser_conn_fail(rig->conn, -EPROTO);
+	KUNIT_EXPECT_FALSE(test, iser_conn_blame(rig->conn));
+	rig_settle();
+	KUNIT_EXPECT_FALSE(test, iser_conn_blame(rig->conn));
+	KUNIT_EXPECT_EQ(test, -EPROTO, rig->conn->error);
+}
+
 static void poll_tells_the_state(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .stop_at = RIG_CONNECTING);
@@ -321,6 +348,8 @@ static struct kunit_case state_cases[] = {
 	KUNIT_CASE(events_while_closing),
 	KUNIT_CASE_PARAM(qp_event, qp_event_gen_params),
 	KUNIT_CASE(first_error_counts),
+	KUNIT_CASE(reason_comes_late),
+	KUNIT_CASE(adapter_is_second),
 	KUNIT_CASE(poll_tells_the_state),
 	KUNIT_CASE(poll_without_an_error),
 	KUNIT_CASE(teardown_frees),

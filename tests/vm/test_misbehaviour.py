@@ -36,68 +36,121 @@ HARMLESS = {
     "the window does not open": "at=rsp nth=4 count=3 do=set off=60 bytes=00000000",
 }
 
-# The connection is dropped, and the log says why.
-FATAL = {
+# The connection is dropped, and the log says why: the reason, and what leads to it.
+REASONS = {
     # what arrives is no PDU
-    "nothing": "at=rsp_read nth=3 do=trunc val=0",
-    "iSER header only": "at=rsp_read nth=3 do=trunc val=28",
-    "part of the iSER header": "at=rsp_write nth=3 do=trunc val=27",
-    "part of the iSCSI header": "at=rsp_read nth=3 do=trunc val=75",
-    "longer than any buffer": "at=rsp_write nth=3 do=extend val=8000",
-    "longer than it says": "at=rsp_write nth=3 do=extend val=13",
-    "shorter than it says": "at=rsp_read nth=3 do=set off=33 bytes=000030",
-    "data segment of 16 MiB": "at=rsp_read nth=3 do=set off=33 bytes=ffffff",
-    "additional headers": "at=rsp_read nth=3 do=set off=32 bytes=04",
-    "iSER header of nothing": "at=rsp_write nth=3 do=set off=0 bytes=00",
-    "Hello of iSER": "at=rsp_write nth=3 do=set off=0 bytes=20",
-    "HelloReply of iSER": "at=rsp_write nth=3 do=set off=0 bytes=30",
+    "shorter than its headers": {
+        "nothing": "at=rsp_read nth=3 do=trunc val=0",
+        "iSER header only": "at=rsp_read nth=3 do=trunc val=28",
+        "part of the iSER header": "at=rsp_write nth=3 do=trunc val=27",
+        "part of the iSCSI header": "at=rsp_read nth=3 do=trunc val=75",
+    },
+    "message longer than its data segment": {
+        "longer than it says": "at=rsp_write nth=3 do=extend val=13",
+    },
+    "data segment longer than the message": {
+        "shorter than it says": "at=rsp_read nth=3 do=set off=33 bytes=000030",
+        "data segment of 16 MiB": "at=rsp_read nth=3 do=set off=33 bytes=ffffff",
+        "additional headers": "at=rsp_read nth=3 do=set off=32 bytes=04",
+    },
+    "local length error": {
+        "longer than any buffer": "at=rsp_write nth=3 do=extend val=8000",
+        "receive is in error": "at=recv nth=5 do=wc status=LOC_LEN_ERR",
+    },
+    "unknown iSER message type": {
+        "iSER header of nothing": "at=rsp_write nth=3 do=set off=0 bytes=00",
+    },
+    "Hello message": {
+        "Hello of iSER": "at=rsp_write nth=3 do=set off=0 bytes=20",
+        "HelloReply of iSER": "at=rsp_write nth=3 do=set off=0 bytes=30",
+    },
     # or none that may come
-    "opcode that there is not": "at=rsp_read nth=3 do=set off=28 bytes=3e",
-    "Reject that invalidates": "at=rsp_read nth=3 do=set off=28 bytes=3f",
-    "opcode of an initiator": "at=rsp_read nth=3 do=set off=28 bytes=01",
-    "Data-In": "at=rsp_read nth=3 do=set off=28 bytes=25",
-    "R2T": "at=rsp_write nth=3 do=set off=28 bytes=31",
-    "login response": "at=rsp_write nth=3 do=set off=28 bytes=23",
-    "ping with data": "at=rsp_write nth=3 do=nopin val=40",
-    "text response": "at=rsp_write nth=3 do=set off=28 bytes=24",
+    "opcode that no target may send": {
+        "opcode that there is not": "at=rsp_read nth=3 do=set off=28 bytes=3e",
+        "opcode of an initiator": "at=rsp_read nth=3 do=set off=28 bytes=01",
+    },
+    "Data-In or R2T": {
+        "Data-In": "at=rsp_read nth=3 do=set off=28 bytes=25",
+        "R2T": "at=rsp_write nth=3 do=set off=28 bytes=31",
+    },
+    "opcode does not answer the request": {
+        "login response": "at=rsp_write nth=3 do=set off=28 bytes=23",
+        "text response": "at=rsp_write nth=3 do=set off=28 bytes=24",
+    },
+    "refused by the iSCSI layer": {
+        "ping with data": "at=rsp_write nth=3 do=nopin val=40",
+        "no tag": "at=rsp_read nth=3 do=itt val=0xffffffff",
+    },
     # or for nobody
-    "tag that there is not": "at=rsp_read nth=3 do=itt val=0xdeadbeef",
-    "no tag": "at=rsp_read nth=3 do=itt val=0xffffffff",
-    "tag beyond the last": "at=rsp_write nth=3 do=itt val=0x0fff",
-    "tag that was answered": "at=rsp_read nth=5 do=stale",
-    "response twice": "at=rsp_read nth=3 do=dup",
-    "response twice, later": "at=rsp_write nth=3 do=dup us=3000",
-    "response twice, invalidating twice": "at=rsp_read nth=3 do=dup mode=stale",
+    "no request with this tag is waiting": {
+        "tag that there is not": "at=rsp_read nth=3 do=itt val=0xdeadbeef",
+        "tag beyond the last": "at=rsp_write nth=3 do=itt val=0x0fff",
+        "tag that was answered": "at=rsp_read nth=5 do=stale",
+        "response twice": "at=rsp_read nth=3 do=dup",
+        "response twice, later": "at=rsp_write nth=3 do=dup us=3000",
+    },
     # or invalidates what it may not
-    "invalidates another command's": "at=rsp_read nth=5 count=2 every=3 do=inv mode=other",
-    "invalidates another session's": "at=rsp_read nth=3 do=inv mode=foreign",
-    "invalidates what is invalid": "at=rsp_read nth=3 do=inv mode=stale",
-    "says it invalidated": "at=rsp_read nth=3 do=inv mode=lie val=0x12345678",
-    # touches memory after the response
-    "data after the response": "at=read nth=3 do=touch us=2000",
+    "invalidates a key that is not its own": {
+        "Reject that invalidates": "at=rsp_read nth=3 do=set off=28 bytes=3f",
+        "says it invalidated": "at=rsp_read nth=3 do=inv mode=lie val=0x12345678",
+    },
+    "QP access error": {
+        "response twice, invalidating twice": "at=rsp_read nth=3 do=dup mode=stale",
+        "invalidates another command's": "at=rsp_read nth=5 count=2 every=3 do=inv mode=other",
+        "invalidates another session's": "at=rsp_read nth=3 do=inv mode=foreign",
+        "invalidates what is invalid": "at=rsp_read nth=3 do=inv mode=stale",
+        "data after the response": "at=read nth=3 do=touch us=2000",
+    },
     # the target goes
-    "target closes": "at=rsp_write nth=3 do=close",
-    "target closes between": "at=write nth=4 do=close",
-    "target is lost": "at=rsp_read nth=3 do=abort",
-    "target sends more than we asked for": "at=rsp_write nth=3 do=flood val=600",
-    "connection will be dropped": "at=rsp_write nth=3 do=async val=2 off=0 val2=0;"
-                                  "at=rsp_write nth=6 do=close",
+    "the target closed the connection": {
+        "target closes": "at=rsp_write nth=3 do=close",
+        "target closes between": "at=write nth=4 do=close",
+        "target is lost": "at=rsp_read nth=3 do=abort",
+        "connection will be dropped": "at=rsp_write nth=3 do=async val=2 off=0 val2=0;"
+                                      "at=rsp_write nth=6 do=close",
+        # which is all that can be seen of these
+        "queue pair fails without a word": "at=rsp_write nth=3 do=qp_error",
+        "queue pair fails at a registration": "at=wr_reg nth=6 do=qp_error",
+    },
+    "no request with this tag is waiting|receive failed": {
+        "target sends more than we asked for": "at=rsp_write nth=3 do=flood val=600",
+    },
     # the adapter fails
-    "queue pair fails": "at=rsp_read nth=3 do=qp_fatal",
-    "queue pair fails without a word": "at=rsp_write nth=3 do=qp_error",
-    "queue pair fails at a Send": "at=wr_send nth=6 do=qp_fatal",
-    "queue pair fails at a registration": "at=wr_reg nth=6 do=qp_error",
-    "receive is in error": "at=recv nth=5 do=wc status=LOC_LEN_ERR",
-    "receive is lost": "at=recv nth=5 do=wc status=GENERAL_ERR",
-    "Send cannot be posted": "at=post_send nth=5 do=fail errno=ENOMEM",
-    "receive cannot be posted": "at=post_recv nth=2 do=fail errno=EINVAL",
-    "registration has no rights": "at=wr_reg nth=5 do=wc status=LOC_ACCESS_ERR",
-    "Send has no rights": "at=wr_send nth=5 do=wc status=LOC_PROT_ERR",
-    "Send is never answered": "at=wr_send nth=5 do=wc status=RETRY_EXC_ERR",
-    "no buffer at the target": "at=wr_send nth=5 do=wc status=RNR_RETRY_EXC_ERR",
-    "target rejects a Send": "at=wr_send nth=5 do=wc status=REM_OP_ERR",
-    "target's access is refused": "at=wr_send nth=5 do=wc status=REM_ACCESS_ERR",
+    "QP fatal error": {
+        "queue pair fails": "at=rsp_read nth=3 do=qp_fatal",
+        "queue pair fails at a Send": "at=wr_send nth=6 do=qp_fatal",
+    },
+    "receive failed: general error": {
+        "receive is lost": "at=recv nth=5 do=wc status=GENERAL_ERR",
+    },
+    "can't post to the send queue: error -12": {
+        "Send cannot be posted": "at=post_send nth=5 do=fail errno=ENOMEM",
+    },
+    "can't post receives: error -22": {
+        "receive cannot be posted": "at=post_recv nth=2 do=fail errno=EINVAL",
+    },
+    "memory registration failed: local access": {
+        "registration has no rights": "at=wr_reg nth=5 do=wc status=LOC_ACCESS_ERR",
+    },
+    "Send failed: local protection": {
+        "Send has no rights": "at=wr_send nth=5 do=wc status=LOC_PROT_ERR",
+    },
+    "Send failed: transport retry counter exceeded": {
+        "Send is never answered": "at=wr_send nth=5 do=wc status=RETRY_EXC_ERR",
+    },
+    "Send failed: RNR retry counter exceeded": {
+        "no buffer at the target": "at=wr_send nth=5 do=wc status=RNR_RETRY_EXC_ERR",
+    },
+    "Send failed: remote operation": {
+        "target rejects a Send": "at=wr_send nth=5 do=wc status=REM_OP_ERR",
+    },
+    "Send failed: remote access": {
+        "target's access is refused": "at=wr_send nth=5 do=wc status=REM_ACCESS_ERR",
+    },
 }
+
+FATAL = [(what, rules, reason) for reason, cases in REASONS.items()
+         for what, rules in cases.items()]
 
 # Verbs that say no while a session is made, and PDUs that are wrong then. May fail, or not.
 AT_LOGIN = {
@@ -191,16 +244,17 @@ def test_what_nobody_has_to_notice(simlun, what):
     assert "] iser: " not in sim.guest.console(mark)
 
 
-@pytest.mark.parametrize("what", FATAL)
-def test_what_ends_a_connection(simlun, what):
+@pytest.mark.parametrize("what, rules, reason", FATAL, ids=[each[0] for each in FATAL])
+def test_what_ends_a_connection(simlun, what, rules, reason):
     """It is made anew, the log says why, and no I/O fails."""
     sim = simlun
     mark = sim.guest.mark()
-    add(sim, FATAL[what])
+    add(sim, rules)
     sim.io(sim.standing, verify=what != "invalidates another command's")
     assert happened(sim) and sim.kept_the_rules()
     assert sim.hca.counters()["connects"]
-    assert re.search(r"\] iser: \S+: (?!session with)", sim.guest.console(mark))
+    said = re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark))
+    assert re.search(reason, "\n".join(said[:2]))
 
 
 def test_a_logout_that_the_target_asks_for(simlun):

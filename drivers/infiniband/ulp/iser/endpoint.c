@@ -117,6 +117,22 @@ bool iser_conn_fail(struct iser_conn *conn, int error)
 }
 
 /**
+ * iser_conn_blame - take the connection down for an error of the adapter's
+ * @conn: connection
+ *
+ * An adapter may let the CM know that the connection is over before it tells
+ * anybody why.
+ *
+ * Context: any.
+ * Return: true if the error is the reason, and should be said.
+ */
+bool iser_conn_blame(struct iser_conn *conn)
+{
+	return iser_conn_fail(conn, -EIO) ||
+	       (iser_conn_listens(conn) && !READ_ONCE(conn->logout));
+}
+
+/**
  * iser_conn_close - take the connection down and wait until it is
  * @conn: connection
  *

@@ -542,6 +542,7 @@ int iser_ep_poll(struct iscsi_endpoint *ep, int timeout_ms);
 void iser_ep_disconnect(struct iscsi_endpoint *ep);
 void iser_conn_put(struct iser_conn *conn);
 bool iser_conn_fail(struct iser_conn *conn, int error);
+bool iser_conn_blame(struct iser_conn *conn);
 void iser_conn_hung_up(struct iser_conn *conn);
 void iser_conn_close(struct iser_conn *conn);
 int iser_conn_bind(struct iser_conn *conn, struct iscsi_conn *iscsi);

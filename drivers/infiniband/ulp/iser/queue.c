@@ -110,7 +110,7 @@ static void iser_qp_event(struct ib_event *event, void *context)
 	case IB_EVENT_QP_REQ_ERR:
 	case IB_EVENT_QP_ACCESS_ERR:
 	case IB_EVENT_DEVICE_FATAL:
-		if (iser_conn_fail(conn, -EIO))
+		if (iser_conn_blame(conn))
 			iser_err(conn, "%s on %s, connection dropped\n",
 				 ib_event_msg(event->event),
 				 dev_name(&conn->device->dev));
@@ -324,8 +324,8 @@ static u64 iser_ring_dma(struct iser_ring *ring, unsigned int i)
  * @wc: completion
  * @what: the work request, for the message
  *
- * Context: any. Says nothing when the connection is going down already: the
- * flushed rest of the queues is no news.
+ * Context: any. Says nothing when the connection is going down for a reason
+ * already: the flushed rest of the queues is no news.
  */
 void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
 		   const char *what)
@@ -334,7 +334,7 @@ void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
 	if (wc->status == IB_WC_WR_FLUSH_ERR) {
 		WRITE_ONCE(conn->lost, true);
 		iser_conn_hung_up(conn);
-	} else if (iser_conn_fail(conn, -EIO)) {
+	} else if (iser_conn_blame(conn)) {
 		iser_err(conn, "%s failed: %s (status %d, vendor error %#x), connection dropped\n",
 			 what, ib_wc_status_msg(wc->status), wc->status,
 			 wc->vendor_err);
