@@ -33,7 +33,8 @@ test_login_and_logout_twenty_times = test_login.test_login_and_logout_twenty_tim
 test_login_with_a_password = test_login.test_login_with_a_password
 test_iscsiadm_shows_statistics = test_login.test_iscsiadm_shows_statistics
 test_four_sessions_to_one_target = test_login.test_four_sessions_to_one_target
-test_two_targets_with_four_luns_each_at_once = test_login.test_two_targets_with_four_luns_each_at_once
+test_two_targets_with_four_luns_each_at_once = \
+    test_login.test_two_targets_with_four_luns_each_at_once
 test_unloading_is_refused_while_a_session_is_up = \
     test_module.test_unloading_is_refused_while_a_session_is_up
 test_report_luns = test_scsi.test_report_luns
