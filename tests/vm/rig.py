@@ -37,16 +37,18 @@ PROVISIONED = (("emulate_tpu", 1), ("emulate_tpws", 1))
 TCP_PORT = 3262
 
 BOOT = 200      # seconds
-# Recovery need not be gentle to the target.
-HASTE = {"node__session__iscsi__DefaultTime2Wait": 0,
-         "node__conn[0]__timeo__login_timeout": 4}
-
 # Tests that expect a refusal should not wait for its repetition.
 PATIENCE = {
     "discovery__sendtargets__reopen_max": 1,
     "node__session__initial_login_retry_max": 1,
     "node__conn[0]__timeo__login_timeout": 8,
 }
+
+
+def haste(kernel):
+    """Recovery need not be gentle to the target."""
+    return PATIENCE | {"node__session__iscsi__DefaultTime2Wait": 0,
+                       "node__conn[0]__timeo__login_timeout": 4 * kernel.patience}
 
 
 @dataclass
@@ -214,7 +216,7 @@ class Sim:
         self.hca = simhca.load(self.guest, dma_device=self.dma_device)
         self.initiator = Initiator(self.guest)
         self.initiator.load()
-        self.initiator.start(**PATIENCE | HASTE)
+        self.initiator.start(**haste(self.guest.kernel))
         self.started = True
 
     def guests(self):

@@ -113,6 +113,6 @@ def test_a_processor_goes_while_a_session_is_down(sim):
         sim.guest.run("echo 0 >/sys/devices/system/cpu/cpu1/online", timeout=30)
     finally:
         sim.hca.power(True)
-    sim.guest.run("echo 1 >/sys/devices/system/cpu/cpu1/online", timeout=30)
+        sim.guest.run("echo 1 >/sys/devices/system/cpu/cpu1/online", timeout=30)
     job.wait(timeout=120)
     assert sim.kept_the_rules()

@@ -85,7 +85,7 @@ def multipath(guest, paths):
         yield guest.run(f"""
             ready() {{ multipathd show paths raw format '%t %T' | grep -c 'active *ready'; }}
             until [ "$(ready)" = {paths} ] && name=$(multipathd show maps raw format '%n') &&
-                  [ "$name" ]; do
+                  [ -b /dev/mapper/$name ]; do
                 sleep 0.2
             done
             echo /dev/mapper/$name""", timeout=60).stdout.strip()

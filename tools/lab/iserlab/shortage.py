@@ -116,9 +116,11 @@ class Shortage:
         """Let the nth allocation below that place fail, once."""
         at = self.count + nth
         self.guest.run(ARM.format(kind=self.kind, first=place, last=place + 1, at=at))
-        yield
-        self.happened = self.guest.run(DISARM.format(kind=self.kind),
-                                       timeout=120).stdout == "0\n"
+        try:
+            yield
+        finally:
+            self.happened = self.guest.run(DISARM.format(kind=self.kind),
+                                           timeout=120).stdout == "0\n"
         self.count = at
 
 
