@@ -215,10 +215,14 @@ static void iser_wait_for_goodbye(struct iser_conn *conn)
 					    ISER_GOODBYE_TIMEOUT);
 }
 
-/* Context: iser_wq. See the top of the file. */
+/*
+ * Context: iser_wq. See the top of the file. Adapters allocate to destroy, too:
+ * memory reclaim must not wait for a disk of the session that waits for us.
+ */
 static void iser_teardown(struct work_struct *work)
 {
 	struct iser_conn *conn = container_of(work, struct iser_conn, teardown);
+	unsigned int noio = memalloc_noio_save();
 	struct rdma_cm_id *cm_id;
 	bool lost;
 
@@ -239,6 +243,7 @@ static void iser_teardown(struct work_struct *work)
 	iser_conn_set_state(conn, ISER_CLOSED, 0);
 	complete_all(&conn->settled);
 	complete_all(&conn->torn_down);
+	memalloc_noio_restore(noio);
 
 	if (lost)
 		wait_for_completion_timeout(&conn->hung_up,

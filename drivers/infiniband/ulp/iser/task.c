@@ -661,6 +661,11 @@ int iser_eh_abort(struct scsi_cmnd *sc)
 	struct iser_victims v = { .session = iser_sc_session(sc), .sc = sc };
 	int rc = iscsi_eh_abort(sc);
 
+	/*
+	 * While it stopped others from being sent, the last one of a batch may
+	 * have been turned away: nobody else would ring for the ones before it.
+	 */
+	iser_commit_rqs(sc->device->host, 0);
 	if (rc == SUCCESS)
 		iser_wait_victims(&v);
 	return rc;
