@@ -63,10 +63,15 @@ def source(name):
     return cached(path, make)
 
 
+def _place(tree):
+    """Where the kernel of a source tree is built."""
+    return CACHE / "builds" / f"{tree.name}-{digest(FRAGMENT)}"
+
+
 def build(name):
     """A kernel that boots: (release, directory of the build)."""
     tree = source(name)
-    path = CACHE / "builds" / f"{tree.name}-{digest(FRAGMENT)}"
+    path = _place(tree)
 
     def make(base):
         say(f"building {tree.name}; this takes 10 minutes on 2 idle CPUs")
@@ -96,10 +101,10 @@ def prepared(name):
 
 def _prepared(name):
     tree = source(name)
-    whole = CACHE / "builds" / f"{tree.name}-{digest(FRAGMENT)}"
+    whole = _place(tree)
     if whole.with_name(whole.name + ".done").exists():
         return kernel_release(whole), whole
-    path = CACHE / "builds" / f"{tree.name}-{digest(FRAGMENT)}-prepared"
+    path = whole.with_name(whole.name + "-prepared")
 
     def make(base):
         say(f"preparing {tree.name} to build modules against")

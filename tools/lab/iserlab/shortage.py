@@ -95,6 +95,10 @@ cd /sys/kernel/tracing
 echo >set_event
 awk '!/^ => / { seen = 0 } / => iser_.*\[ib_iser\]/ && !seen { print $2; seen = 1 }' trace |
     sort -u
+"""
+UNWATCH = """
+cd /sys/kernel/tracing
+echo >set_event
 echo 0 >options/stacktrace
 echo 1 >buffer_size_kb
 """
@@ -151,9 +155,12 @@ def places(guest, play):
 
     Returns return addresses by their names, which are as in the kernel's traces.
     """
-    guest.run(WATCH, timeout=300)
-    play()
-    names = guest.run(PLACES, timeout=600).stdout.split()
+    try:
+        guest.run(WATCH, timeout=300)
+        play()
+        names = guest.run(PLACES, timeout=600).stdout.split()
+    finally:
+        guest.run(UNWATCH, timeout=300)
     start = {name: int(address, 16) for address, name in
              map(str.split, guest.run(SYMBOLS).stdout.splitlines())}
     return {name: start[name.split("+")[0]] + int(re.split("[+/]", name)[1], 16)
