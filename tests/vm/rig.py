@@ -37,6 +37,7 @@ PROVISIONED = (("emulate_tpu", 1), ("emulate_tpws", 1))
 TCP_PORT = 3262
 
 BOOT = 200      # seconds
+
 # Tests that expect a refusal should not wait for its repetition.
 PATIENCE = {
     "discovery__sendtargets__reopen_max": 1,

@@ -67,12 +67,13 @@ SIW_LETS = ("read of a read",)
 FEW = 16        # of the guesses, where a connection takes long
 # index, relative to that of the command, and the first guess
 GUESSES = {"own": (0, 1), "next": (1, 0), "previous": (-1, 0)}
-# what is sent in place of the response, and what comes of it: nothing, a command that fails, or
-# the end of the connection, and the reason that is in the log
+# reasons
 SHORTER = "data segment longer than the message"
 NO_REQUEST = "no request with this tag is waiting"
 NO_ANSWER = "opcode does not answer the request"
 WRONG_KEY = "remote invalid request error"
+# what is sent in place of the response, and what comes of it: nothing, a command that fails, or
+# the end of the connection for a reason that is in the log
 PDUS = {
     "additional-header": SHORTER,
     "async": KEPT,
@@ -104,6 +105,12 @@ PDUS = {
     "window-back": KEPT,
     "flood": "floods with PDUs",
     "ping-flood": "floods with PDUs",
+}
+# soft-iWARP looks at a key before anybody looks at the PDU
+SIW_SAYS = {
+    "invalidate-by-nop": WRONG_KEY,
+    "--invalidate invalidate-twice": WRONG_KEY,
+    "too-long": "QP fatal error",
 }
 # what is done with the command, behind what is done with another request; and what it says of it
 BEHAVIOUR = {
@@ -309,9 +316,9 @@ def test_guessed_keys(battle, name, network, sampled, note):
 
 
 @pytest.mark.parametrize("order", PDUS)
-def test_a_pdu_that_does_not_belong_there(battle, order):
+def test_a_pdu_that_does_not_belong_there(battle, network, order):
     """It costs the connection, and the log says why; or nothing; or it fails, as an answer."""
-    comes = PDUS[order]
+    comes = (PDUS | SIW_SAYS if network == "siw" else PDUS)[order]
     drops = comes not in (KEPT, FAILED)
     mark = battle.pair.near.mark()
     outcome = battle.fight(f"{PATIENCE if drops else ''} {order}")

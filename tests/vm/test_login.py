@@ -110,7 +110,8 @@ def test_iscsiadm_shows_the_session(host):
                 "iSCSI Session State": "LOGGED_IN", "Current Portal": f"{host.portal},1",
                 "HeaderDigest": "None", "DataDigest": "None", "FirstBurstLength": "65536",
                 "MaxBurstLength": "262144", "MaxXmitDataSegmentLength": "8192",
-                "ImmediateData": "Yes", "InitialR2T": "Yes", "MaxOutstandingR2T": "1"}
+                "ImmediateData": host.target.IMMEDIATE_DATA,
+                "InitialR2T": "Yes", "MaxOutstandingR2T": "1"}
     assert {name: shown.get(name) for name in expected} == expected
     assert int(shown["MaxRecvDataSegmentLength"]) >= 128
     assert f"Attached scsi disk {session.disk.removeprefix('/dev/')}" in host.guest.run(
@@ -238,7 +239,7 @@ def test_two_targets_with_four_luns_each_at_once(host):
     for target in targets:
         (session,) = host.initiator.login(target.iqn, host.portal, luns=4)
         pairs += [(session.disks[lun], disk.path)
-                  for lun, disk in zip(sorted(session.disks), target.disks)]
+                  for lun, disk in enumerate(target.disks, host.target.FIRST_LUN)]
     jobs = "\n".join(f"copy {disk} {store} &" for disk, store in pairs)
     host.guest.run(f"""
         copy() {{

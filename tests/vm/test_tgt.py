@@ -6,12 +6,12 @@ never invalidates remotely and takes no immediate data, see iserlab/tgt.py.
 
 What is left out, as tgt has it not, or not like this: UNMAP and WRITE SAME, portals of its own,
 several address families in SendTargets, refusals of which it does not die (test_login.py has
-those), the same LUN over TCP at once, and with it what the conformance suite compares.
+those), the same LUN over TCP at once, and with it what the conformance suite compares. Writes at
+the edges of bursts are in test_data.py; without InitialR2T tgt loses the end of one that fits
+into a first burst, whoever sends it: the kernel's own module sees the same.
 
 Recovery: as everywhere, see rig.py; a failed test ends the daemon.
 """
-
-import re
 
 import pytest
 
@@ -31,6 +31,7 @@ test_memory_layouts = test_data.test_memory_layouts
 test_files_survive_a_remount = test_filesystem.test_files_survive_a_remount
 test_login_and_logout_twenty_times = test_login.test_login_and_logout_twenty_times
 test_login_with_a_password = test_login.test_login_with_a_password
+test_iscsiadm_shows_the_session = test_login.test_iscsiadm_shows_the_session
 test_iscsiadm_shows_statistics = test_login.test_iscsiadm_shows_statistics
 test_four_sessions_to_one_target = test_login.test_four_sessions_to_one_target
 test_two_targets_with_four_luns_each_at_once = \
@@ -38,6 +39,7 @@ test_two_targets_with_four_luns_each_at_once = \
 test_unloading_is_refused_while_a_session_is_up = \
     test_module.test_unloading_is_refused_while_a_session_is_up
 test_report_luns = test_scsi.test_report_luns
+test_inquiry_and_capacity = test_scsi.test_inquiry_and_capacity
 test_vital_product_data = test_scsi.test_vital_product_data
 test_sense_data_arrives = test_scsi.test_sense_data_arrives
 test_short_read_reports_the_residual = test_scsi.test_short_read_reports_the_residual
@@ -66,28 +68,3 @@ def test_discovery(host):  # pylint: disable=redefined-outer-name
     host.target.serve(*targets)
     found = host.initiator.targets(host.portal)
     assert sorted(iqn for _, iqn in found) == [target.iqn for target in targets]
-
-
-def test_inquiry_and_capacity(lun):  # pylint: disable=redefined-outer-name
-    """Who it is and how large it is."""
-    said = lun.run("sg_inq $DEVICE && sg_readcap --long $DEVICE").stdout
-    assert re.search(r"Vendor identification: IET\b", said)
-    blocks = int(lun.run("blockdev --getsz $DEVICE").stdout)
-    assert f"Last LBA={blocks - 1} " in said
-
-
-def test_writes_at_the_edges_of_bursts(host):  # pylint: disable=redefined-outer-name
-    """Each byte of each write lands where it belongs; with no data that tgt did not ask for.
-
-    If it is told to take some, it loses the end of a write that fits into a first burst, whoever
-    sends it: the kernel's own module sees the same.
-    """
-    target = Target(IQN)
-    session = host.login(target)
-    shown = host.initiator.show(session)
-    assert (shown["ImmediateData"], shown["InitialR2T"]) == ("No", "Yes")
-    assert f"Attached scsi disk {session.disk.removeprefix('/dev/')}" in \
-        host.guest.run("iscsiadm -m session -P3").stdout
-    edges = [edge + off for edge in (int(shown["FirstBurstLength"]), int(shown["MaxBurstLength"]))
-             for off in (-512, 0, 512)]
-    host.program("direct.py", session.disk, target.disks[0].path, 512, 4096, *edges)

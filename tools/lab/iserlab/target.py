@@ -153,6 +153,7 @@ class Lio:
             before it is told to use iSER, which would find its own port in use; so it does
             the former in a network that nobody else sees.
     """
+    VENDOR, FIRST_LUN, IMMEDIATE_DATA = "LIO-ORG", 0, "Yes"
     guest: object
     iwarp: bool = False
     served: dict = field(default_factory=dict)

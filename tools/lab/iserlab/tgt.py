@@ -18,6 +18,7 @@ ADMIN = "tgtadm --lld iser"
 @dataclass
 class Tgt:
     """The tgt daemon in one guest."""
+    VENDOR, FIRST_LUN, IMMEDIATE_DATA = "IET", 1, "No"
     guest: object
     running: bool = False
 
@@ -45,7 +46,7 @@ def _make(number, target):
              f"{ADMIN} --op bind --mode target {this} -I ALL",
              f"{ADMIN} --op bind --mode target {this} "
              "-Q $(sed s/InitiatorName=// /etc/iscsi/initiatorname.iscsi)"]
-    for lun, disk in enumerate(target.disks, 1):
+    for lun, disk in enumerate(target.disks, Tgt.FIRST_LUN):
         lines += [*disk.make(),
                   f"{ADMIN} --op new --mode logicalunit {this} --lun {lun} -b {disk.path}"]
     if target.chap:
