@@ -228,6 +228,11 @@ static int fake_map_mr_sg(struct ib_mr *ib, struct scatterlist *sg, int nents,
 	return ib_sg_to_pages(ib, sg, nents, offset, fake_set_page);
 }
 
+static u32 fake_head_len(const struct fake_send *send)
+{
+	return min_t(u32, send->sge[0].length, sizeof(send->head));
+}
+
 static void fake_record(struct fake_adapter *fake, struct fake_send *send,
 			const struct ib_send_wr *wr)
 {
@@ -246,7 +251,7 @@ static void fake_record(struct fake_adapter *fake, struct fake_send *send,
 		       min(wr->num_sge, FAKE_SGES) * sizeof(*send->sge));
 	if (wr->opcode == IB_WR_SEND)
 		memcpy(send->head, (void *)(uintptr_t)send->sge[0].addr,
-		       min_t(u32, send->sge[0].length, sizeof(send->head)));
+		       fake_head_len(send));
 }
 
 /* An entry is free when a completion of it or of a later one was handled */
@@ -328,6 +333,20 @@ static void fake_done(struct fake_adapter *fake, struct ib_wc *wc, bool *done)
 	spin_unlock_bh(&fake->cq_lock);
 }
 
+/*
+ * The adapter will not read a Send again. Up to then it may have to, for a
+ * retransmission, and what it sends has to be the same.
+ */
+static void fake_end(struct fake_adapter *fake, struct fake_send *send)
+{
+	if (send->wr.opcode == IB_WR_SEND && !send->done &&
+	    memcmp(send->head, (void *)(uintptr_t)send->sge[0].addr,
+		   fake_head_len(send)))
+		fake->changed++;
+	if (!(send->wr.send_flags & IB_SEND_SIGNALED))
+		send->done = true;
+}
+
 /**
  * fake_complete - complete one work request
  * @fake: adapter
@@ -341,9 +360,8 @@ void fake_complete(struct fake_adapter *fake, unsigned int i,
 	struct ib_wc wc = { .wr_cqe = send->wr.wr_cqe, .status = status };
 	unsigned int n;
 
-	for (n = 0; status == IB_WC_SUCCESS && n < i; n++)
-		if (!(fake->sends[n].wr.send_flags & IB_SEND_SIGNALED))
-			fake->sends[n].done = true;
+	for (n = 0; status == IB_WC_SUCCESS && n <= i; n++)
+		fake_end(fake, &fake->sends[n]);
 	fake_done(fake, &wc, &send->done);
 }
 
@@ -574,6 +592,7 @@ void fake_adapter_forget(struct fake_adapter *fake)
 	fake->doorbells = 0;
 	fake->nr_recvs = 0;
 	fake->recv_doorbells = 0;
+	fake->changed = 0;
 	fake->send_fails_at = FAKE_NEVER;
 	fake->recv_fails_at = FAKE_NEVER;
 	fake->on_post = NULL;

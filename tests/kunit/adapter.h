@@ -90,6 +90,7 @@ struct fake_recv {
  * @mrs: memory regions that exist
  * @mapped: scatter lists that are mapped
  * @drains: times that the send queue was drained
+ * @changed: Sends whose first element was written to before they completed
  */
 struct fake_adapter {
 	struct ib_device ib;
@@ -120,6 +121,7 @@ struct fake_adapter {
 	unsigned int mrs;
 	unsigned int mapped;
 	unsigned int drains;
+	unsigned int changed;
 };
 
 struct fake_adapter *fake_adapter_create(void);

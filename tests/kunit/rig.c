@@ -131,7 +131,7 @@ static void rig_add_disk(struct rig *rig)
 	rig->sdev->lun = 5;
 }
 
-static void rig_bind(struct rig *rig, const struct rig_params *params)
+static void rig_add_session(struct rig *rig, const struct rig_params *params)
 {
 	struct iscsi_transport *tt = reach_transport();
 	struct iscsi_cls_session *cls_session;
@@ -145,8 +145,6 @@ static void rig_bind(struct rig *rig, const struct rig_params *params)
 	cls_conn = tt->create_conn(cls_session, 0);
 	KUNIT_ASSERT_NOT_NULL(test, cls_conn);
 	rig->iscsi = cls_conn->dd_data;
-	KUNIT_ASSERT_EQ(test, 0, tt->bind_conn(cls_session, cls_conn,
-					       rig->ep->id, 1));
 	rig_add_disk(rig);
 
 	rig->session->imm_data_en = !params->no_imm;
@@ -157,6 +155,19 @@ static void rig_bind(struct rig *rig, const struct rig_params *params)
 	rig->session->lu_reset_timeout = 10;
 	rig->iscsi->max_xmit_dlength = params->max_xmit ?: 8192;
 	rig->iscsi->max_recv_dlength = 262144;
+}
+
+/**
+ * rig_bind - lend the session the connection
+ * @rig: rig
+ *
+ * Return: what the driver returns.
+ */
+int rig_bind(struct rig *rig)
+{
+	return reach_transport()->bind_conn(rig->session->cls_session,
+					    rig->iscsi->cls_conn, rig->ep->id,
+					    1);
 }
 
 /**
@@ -181,7 +192,10 @@ struct rig *rig_create(struct kunit *test, const struct rig_params *params)
 	rig_connect(rig, stop_at);
 	if (stop_at && stop_at <= RIG_UP)
 		return rig;
-	rig_bind(rig, params);
+	rig_add_session(rig, params);
+	if (stop_at == RIG_UNBOUND)
+		return rig;
+	KUNIT_ASSERT_EQ(test, 0, rig_bind(rig));
 	if (stop_at == RIG_BOUND)
 		return rig;
 	rig_login(rig, "SessionType=Normal");
@@ -285,6 +299,8 @@ void rig_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, 0, rig->fake->mrs, "MRs are left");
 	KUNIT_EXPECT_EQ_MSG(test, 0, rig->fake->qps, "queue pairs are left");
 	KUNIT_EXPECT_EQ_MSG(test, 0, rig->fake->pds, "PDs are left");
+	KUNIT_EXPECT_EQ_MSG(test, 0, rig->fake->changed,
+			    "Sends changed before they completed");
 }
 
 struct rig_block {

@@ -20,13 +20,17 @@
 #include "adapter.h"
 #include "reach.h"
 
-/* How far up a rig is taken; RIG_RESOLVED has its queues */
+/*
+ * How far up a rig is taken; RIG_RESOLVED has its queues, RIG_UNBOUND a session
+ * that rig_bind() is still to have
+ */
 enum rig_stage {
 	RIG_STARTED,
 	RIG_RESOLVING,
 	RIG_RESOLVED,
 	RIG_CONNECTING,
 	RIG_UP,
+	RIG_UNBOUND,
 	RIG_BOUND,
 	RIG_LOGGED_IN,
 };
@@ -96,6 +100,7 @@ struct rig *rig_create(struct kunit *test, const struct rig_params *params);
 #define rig_make(test, ...) \
 	rig_create(test, &(const struct rig_params){ __VA_ARGS__ })
 
+int rig_bind(struct rig *rig);
 void rig_login(struct rig *rig, const char *keys);
 void rig_start(struct rig *rig);
 void rig_disconnect(struct rig *rig);

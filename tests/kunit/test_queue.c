@@ -171,6 +171,51 @@ static void all_tasks_at_once(struct kunit *test)
 	}
 }
 
+/* A command without data that is answered; false if it was put off */
+static bool one_more(struct rig *rig)
+{
+	struct scsi_cmnd *sc = rig_pages(rig, DMA_NONE, 0);
+
+	if (rig_queue(rig, sc))
+		return false;
+	rig_answer(rig, sc, NULL);
+	return true;
+}
+
+/*
+ * The target answers and does not acknowledge: its adapter may be sent all of
+ * that once more. So each Send has headers of its own, until there are no
+ * buffers left, but for control PDUs; acknowledged ones are used again.
+ */
+static void headers_are_kept(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .tasks = 16, .wrs = 8192);
+	struct fake_adapter *fake = rig->fake;
+	unsigned int i, j, nr_tx = rig->conn->nr_tx;
+
+	KUNIT_EXPECT_EQ(test, 16 + ISER_SQ_AHEAD, nr_tx);
+	while (one_more(rig))
+		;
+	KUNIT_EXPECT_EQ(test, nr_tx - ISER_SQ_CONTROL, fake->nr_sends);
+	KUNIT_EXPECT_EQ(test, 1, rig->conn->stats.tx_busy);
+	for (i = 0; i < ISER_SQ_CONTROL; i++)
+		KUNIT_EXPECT_EQ(test, 0,
+				rig_send_pdu(rig, ISCSI_OP_NOOP_OUT |
+					     ISCSI_OP_IMMEDIATE, 0, 0, NULL, 0));
+	KUNIT_EXPECT_EQ(test, 0, iser_tx_left(rig->conn));
+	for (i = 0; i < nr_tx; i++)
+		for (j = 0; j < i; j++)
+			KUNIT_ASSERT_GE(test, abs_diff(fake->sends[i].sge[0].addr,
+						       fake->sends[j].sge[0].addr),
+					ISER_TX_LEN);
+
+	fake_complete_sends(fake);
+	for (i = 0; i < 2 * nr_tx; i++) {
+		KUNIT_ASSERT_TRUE(test, one_more(rig));
+		fake_complete_sends(fake);
+	}
+}
+
 /* No entry: the command is put off, with nothing left of the attempt */
 static void full_is_busy(struct kunit *test)
 {
@@ -424,6 +469,34 @@ static void tasks_fit_the_queues(struct kunit *test)
 	}
 }
 
+/* A session that is made on one device may be reconnected through another */
+static void session_fits_the_device(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_UNBOUND);
+	struct iser_limits *lim = &rig->conn->limits;
+	const struct iser_limits enough = *lim;
+
+	lim->cmds = rig->session->cmds_max - 1;
+	KUNIT_EXPECT_EQ(test, -EINVAL, rig_bind(rig));
+	*lim = enough;
+	lim->mr_pages_max = rig->shost->sg_tablesize - 1;
+	KUNIT_EXPECT_EQ(test, -EINVAL, rig_bind(rig));
+	*lim = enough;
+	lim->sectors_max = rig->shost->max_sectors - 1;
+	KUNIT_EXPECT_EQ(test, -EINVAL, rig_bind(rig));
+	*lim = enough;
+	lim->virt_boundary = SZ_64K - 1;
+	KUNIT_EXPECT_EQ(test, -EINVAL, rig_bind(rig));
+	*lim = enough;
+
+	/* Just enough */
+	lim->cmds = rig->session->cmds_max;
+	lim->mr_pages_max = rig->shost->sg_tablesize;
+	lim->sectors_max = rig->shost->max_sectors;
+	KUNIT_EXPECT_EQ(test, 0, rig_bind(rig));
+	KUNIT_EXPECT_EQ(test, lim->mr_pages_max, lim->mr_pages);
+}
+
 static void queues_are_refused(struct kunit *test)
 {
 	struct fake_adapter *fake = rig_adapter();
@@ -447,6 +520,7 @@ static struct kunit_case queue_cases[] = {
 	KUNIT_CASE_PARAM(account_local, account_gen_params),
 	KUNIT_CASE_PARAM(never_runs_dry, depth_gen_params),
 	KUNIT_CASE_PARAM(all_tasks_at_once, depth_gen_params),
+	KUNIT_CASE(headers_are_kept),
 	KUNIT_CASE(full_is_busy),
 	KUNIT_CASE(full_but_for_control_pdus),
 	KUNIT_CASE(full_for_a_control_pdu),
@@ -458,6 +532,7 @@ static struct kunit_case queue_cases[] = {
 	KUNIT_CASE_PARAM(send_fails, bad_end_gen_params),
 	KUNIT_CASE(queues_are_halved),
 	KUNIT_CASE(tasks_fit_the_queues),
+	KUNIT_CASE(session_fits_the_device),
 	KUNIT_CASE(queues_are_refused),
 	{}
 };

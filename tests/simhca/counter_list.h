@@ -92,8 +92,7 @@ SIM_COUNTER(v_unmap_unknown)		/* unmapped what was not mapped */
 SIM_COUNTER(v_sync_unknown)
 SIM_COUNTER(v_dma_leak)			/* mappings left at the end */
 SIM_COUNTER(v_itt_live_rkey)		/* task tag reused while its old rkey lived */
-SIM_COUNTER(v_resend_changed)		/* signalled Send changed before completion */
-SIM_COUNTER(v_resend_header)		/* unsignalled Send changed: harmless, told */
+SIM_COUNTER(v_resend_changed)		/* Send changed before it was acknowledged */
 
 /* violations: registrations */
 SIM_COUNTER(v_mr_bad_key)		/* key of no MR, or of an invalid one */

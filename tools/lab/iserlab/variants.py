@@ -83,8 +83,8 @@ LOCKED = (
 
 # Headers and receives are handed to and fro, as those must be that are not coherent memory.
 SYNCED = (
-    (f"{TOP}/task.c", "	slot->sge[0].length = sizeof(*slot->ctrl) + hdr_len;\n",
-     "	slot->sge[0].length = sizeof(*slot->ctrl) + hdr_len;\n"
+    (f"{TOP}/task.c", "	slot->send.num_sge = 1 + data_sge;\n",
+     "	slot->send.num_sge = 1 + data_sge;\n"
      "	ib_dma_sync_single_for_device(conn->device, slot->sge[0].addr, slot->sge[0].length,\n"
      "				      DMA_TO_DEVICE);\n"),
     (f"{TOP}/response.c", "	why = iser_handle(conn, rx, wc, &pdu);\n",

@@ -126,28 +126,40 @@ struct iser_rx {
 };
 
 /**
+ * struct iser_headers - a PDU without its data
+ * @ctrl: iSER header
+ * @hdr: iSCSI PDU
+ */
+struct iser_headers {
+	struct iser_ctrl ctrl;
+	u8 hdr[ISER_TX_LEN - sizeof(struct iser_ctrl)] __aligned(4);
+};
+
+/**
  * struct iser_slot - what a connection keeps for the task of one index
+ * @headers: of the PDU, for as long as the task lives
  * @send: the Send; a template but for its gather list and flags
- * @sge: @sge[0] is the header, the rest immediate data
+ * @sge: @sge[0] is the copy of @headers in conn->tx_ring, the rest immediate data
  * @plain_cqe: of a Send that is not signalled: only ever completes in error
  * @signal_cqe: of a signalled Send, which holds a reference to @task
- * @ctrl: the headers: iSER header, then the iSCSI PDU that libiscsi writes
  * @task: whose Send is signalled
  * @next_chained: next slot whose Send waits for the doorbell
  * @retires: send queue entries that the signalled Send's completion frees
+ * @acks: what it makes of conn->tx_acked
  * @gen: generation, part of the task tag; nobody can foresee it
  * @posted: the adapter has the Send, so there can be a response; set under
  *	frwd_lock, cleared under back_lock when the task is finished
  */
 struct iser_slot {
+	struct iser_headers headers;
 	struct ib_send_wr send;
 	struct ib_sge sge[1 + ISER_DATA_SGE];
 	struct ib_cqe plain_cqe;
 	struct ib_cqe signal_cqe;
-	struct iser_ctrl *ctrl;
 	struct iscsi_task *task;
 	struct iser_slot *next_chained;
 	unsigned int retires;
+	u32 acks;
 	u32 gen;
 	bool posted;
 };
@@ -247,7 +259,8 @@ struct iser_host {
  * @mr_pages: pages or elements of a memory region: what max_sectors wants, or
  *	for a session that exists, what it was made with
  * @mr_pages_max: what the device can do
- * @sectors: 512-byte sectors of the largest command
+ * @sectors: 512-byte sectors of the largest command, as far as max_sectors lets
+ * @sectors_max: the DMA layer's limit of them
  * @virt_boundary: what data must not straddle, 0 if it may be anywhere
  */
 struct iser_limits {
@@ -259,6 +272,7 @@ struct iser_limits {
 	unsigned int mr_pages;
 	unsigned int mr_pages_max;
 	unsigned int sectors;
+	unsigned int sectors_max;
 	unsigned long virt_boundary;
 };
 
@@ -322,7 +336,11 @@ struct iser_link {
  * @chain_last: last one
  * @chained: slots whose Sends are in the chain
  * @logout: a logout request was sent: that the target disconnects is no news
- * @tx_ring: headers of @slots
+ * @tx_ring: headers of Sends of @slots: of the latest @nr_tx of them
+ * @nr_tx: number of buffers
+ * @tx_next: which one is used next; under frwd_lock
+ * @tx_sent: Sends that used one, modulo 2^32; under frwd_lock
+ * @tx_acked: those of them that the adapter will not read again
  * @slots: one per task of the session
  * @nr_slots: number of them
  * @login_tx: data segment of a login or text request
@@ -390,6 +408,10 @@ struct iser_conn {
 	bool logout;
 
 	struct iser_ring tx_ring;
+	unsigned int nr_tx;
+	unsigned int tx_next;
+	u32 tx_sent;
+	u32 tx_acked;
 	struct iser_slot *slots;
 	unsigned int nr_slots;
 
@@ -462,7 +484,7 @@ static inline struct iser_task *iser_task(struct iscsi_task *task)
 
 static inline struct iscsi_hdr *iser_slot_hdr(struct iser_slot *slot)
 {
-	return (struct iscsi_hdr *)(slot->ctrl + 1);
+	return (struct iscsi_hdr *)slot->headers.hdr;
 }
 
 /**
@@ -562,6 +584,9 @@ int iser_post_login_rx(struct iser_conn *conn);
 int iser_post_all_rx(struct iser_conn *conn);
 void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx);
 void iser_login_over_work(struct work_struct *work);
+unsigned int iser_tx_left(const struct iser_conn *conn);
+void iser_copy_headers(struct iser_conn *conn, struct iser_slot *slot,
+		       unsigned int len);
 void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
 		     struct ib_send_wr *send);
 void iser_doorbell(struct iser_conn *conn);

@@ -4,19 +4,20 @@
  *
  * Normal operation: the verbs resources are made when the address has been
  * resolved and the device is known. When an iSCSI connection is bound, the
- * rings are made: for every task of the session a slot with a header buffer
- * and a prepared Send, and a receive for everything that the target may have
- * outstanding. All of it is coherent memory: there is nothing to be mapped or
- * synchronised for a PDU, nor copied where the adapter can't reach the memory
- * of a guest (SEV, TDX). Sends are chained and posted at the
- * last command of a batch; receives are posted in batches.
+ * rings are made: for every task of the session a slot with a prepared Send,
+ * buffers for the headers of Sends, and a receive for everything that the
+ * target may have outstanding. All that the adapter reads and writes is
+ * coherent memory: there is nothing to be mapped or synchronised for a PDU, nor
+ * copied where the adapter can't reach the memory of a guest (SEV, TDX). Sends
+ * are chained and posted at the last command of a batch; receives are posted in
+ * batches.
  *
  * A Send whose gather list holds nothing but our own buffers is not signalled:
- * the response proves that it arrived. One in signal_every work requests
- * is, to learn how far the adapter has come with the send queue. A Send of
- * user pages always is, and its completion holds a reference to the task, so
- * that the pages are not released while a retransmission could still read
- * them.
+ * the response proves that it arrived. One in signal_every work requests is,
+ * to learn how far the adapter has come with the send queue, and which headers
+ * it will not read again. A Send of user pages always is, and its completion
+ * holds a reference to the task, so that the pages are not released while a
+ * retransmission could still read them.
  *
  * Recovery: whatever completes in error, or can't be posted, ends the
  * connection (iser_conn_fail()). Nothing is posted once the connection is no
@@ -48,6 +49,15 @@ static void iser_limit_cmds(struct iser_limits *lim, unsigned int cmds)
 	lim->cmds = cmds;
 	lim->sq = cmds + min(cmds, ISER_SQ_AHEAD) + ISER_SQ_SPARE;
 	lim->rq = cmds + ISER_RX_EXTRA;
+}
+
+/* The largest command that can be mapped for DMA */
+static unsigned int iser_dma_sectors(const struct ib_device *device)
+{
+	if (!device->dma_device)
+		return UINT_MAX;
+	return min_t(size_t, dma_max_mapping_size(device->dma_device) >>
+			     SECTOR_SHIFT, UINT_MAX);
 }
 
 /**
@@ -94,7 +104,9 @@ int iser_limits_derive(const struct ib_device *device, struct iser_limits *lim)
 	/* One page more than the data fills: it may begin within a page */
 	lim->mr_pages_max = attr->max_fast_reg_page_list_len;
 	lim->mr_pages = min(iser_max_sectors / 8 + 1, lim->mr_pages_max);
-	lim->sectors = min(iser_max_sectors, (lim->mr_pages - 1) * 8);
+	lim->sectors_max = iser_dma_sectors(device);
+	lim->sectors = min3(iser_max_sectors, (lim->mr_pages - 1) * 8,
+			    lim->sectors_max);
 	return 0;
 }
 
@@ -306,16 +318,15 @@ static int iser_ring_create(struct ib_device *device, struct iser_ring *ring,
 	return 0;
 }
 
-static void *iser_ring_va(struct iser_ring *ring, unsigned int i)
+/* Where buffer @i is */
+static struct iser_chunk iser_ring_at(const struct iser_ring *ring,
+				      unsigned int i)
 {
-	return ring->chunks[i / ring->per_chunk].va +
-	       i % ring->per_chunk * ring->size;
-}
+	struct iser_chunk at = ring->chunks[i / ring->per_chunk];
 
-static u64 iser_ring_dma(struct iser_ring *ring, unsigned int i)
-{
-	return ring->chunks[i / ring->per_chunk].dma +
-	       i % ring->per_chunk * ring->size;
+	at.va += i % ring->per_chunk * ring->size;
+	at.dma += i % ring->per_chunk * ring->size;
+	return at;
 }
 
 /**
@@ -355,10 +366,12 @@ static void iser_signalled_done(struct ib_cq *cq, struct ib_wc *wc)
 					      signal_cqe);
 	struct iser_conn *conn = wc->qp->qp_context;
 
-	if (wc->status == IB_WC_SUCCESS)
+	if (wc->status == IB_WC_SUCCESS) {
+		WRITE_ONCE(conn->tx_acked, slot->acks);
 		iser_sq_release(conn, slot->retires);
-	else
+	} else {
 		iser_wc_error(conn, wc, "Send");
+	}
 	iscsi_put_task(slot->task);
 }
 
@@ -394,13 +407,12 @@ static void iser_login_done(struct ib_cq *cq, struct ib_wc *wc)
 }
 
 static void iser_init_send(struct iser_conn *conn, struct ib_send_wr *send,
-			   struct ib_sge *sge, u64 header)
+			   struct ib_sge *sge)
 {
 	unsigned int i;
 
 	send->opcode = IB_WR_SEND;
 	send->sg_list = sge;
-	sge[0].addr = header;
 	for (i = 0; i <= ISER_DATA_SGE; i++)
 		sge[i].lkey = conn->pd->local_dma_lkey;
 }
@@ -410,7 +422,9 @@ static int iser_slots_create(struct iser_conn *conn, unsigned int n)
 	unsigned int i;
 	int err;
 
-	err = iser_ring_create(conn->device, &conn->tx_ring, n, ISER_TX_LEN);
+	conn->nr_tx = n + ISER_SQ_AHEAD;
+	err = iser_ring_create(conn->device, &conn->tx_ring, conn->nr_tx,
+			       ISER_TX_LEN);
 	if (err)
 		return err;
 	conn->slots = kvcalloc(n, sizeof(*conn->slots), GFP_KERNEL);
@@ -421,11 +435,9 @@ static int iser_slots_create(struct iser_conn *conn, unsigned int n)
 	for (i = 0; i < n; i++) {
 		struct iser_slot *slot = &conn->slots[i];
 
-		slot->ctrl = iser_ring_va(&conn->tx_ring, i);
 		slot->plain_cqe.done = iser_plain_done;
 		slot->signal_cqe.done = iser_signalled_done;
-		iser_init_send(conn, &slot->send, slot->sge,
-			       iser_ring_dma(&conn->tx_ring, i));
+		iser_init_send(conn, &slot->send, slot->sge);
 	}
 	return 0;
 }
@@ -433,9 +445,11 @@ static int iser_slots_create(struct iser_conn *conn, unsigned int n)
 static void iser_init_rx(struct iser_conn *conn, struct iser_rx *rx,
 			 struct iser_ring *ring, unsigned int i)
 {
+	struct iser_chunk at = iser_ring_at(ring, i);
+
 	rx->cqe.done = iser_recv_done;
-	rx->buf = iser_ring_va(ring, i);
-	rx->sge.addr = iser_ring_dma(ring, i);
+	rx->buf = at.va;
+	rx->sge.addr = at.dma;
 	rx->sge.length = ring->size;
 	rx->sge.lkey = conn->pd->local_dma_lkey;
 }
@@ -549,12 +563,13 @@ int iser_dataout_create(struct iser_conn *conn)
 
 	spin_lock_bh(&conn->dataout_lock);
 	for (i = 0; i < ISER_DATAOUT_MAX; i++) {
+		struct iser_chunk at = iser_ring_at(&conn->dataout_ring, i);
 		struct iser_dataout *out = &conn->dataout[i];
 
-		out->ctrl = iser_ring_va(&conn->dataout_ring, i);
+		out->ctrl = at.va;
 		out->cqe.done = iser_dataout_done;
-		iser_init_send(conn, &out->send, out->sge,
-			       iser_ring_dma(&conn->dataout_ring, i));
+		iser_init_send(conn, &out->send, out->sge);
+		out->sge[0].addr = at.dma;
 		out->send.wr_cqe = &out->cqe;
 		out->send.send_flags = IB_SEND_SIGNALED;
 		list_add_tail(&out->node, &conn->dataout_free);
@@ -683,6 +698,43 @@ void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx)
 	conn->rx_done = NULL;
 	conn->nr_rx_done = 0;
 	iser_post_rx_list(conn, rx);
+}
+
+/**
+ * iser_tx_left - how many more Sends can have a buffer for their headers?
+ * @conn: connection
+ *
+ * Context: frwd_lock held.
+ */
+unsigned int iser_tx_left(const struct iser_conn *conn)
+{
+	return conn->nr_tx - (conn->tx_sent - READ_ONCE(conn->tx_acked));
+}
+
+/**
+ * iser_copy_headers - copy a slot's headers to where the adapter reads them
+ * @conn: connection, with a buffer left
+ * @slot: slot
+ * @len: bytes
+ *
+ * The buffer is the Send's until a completion shows that it was acknowledged,
+ * at or behind it. The task may be another one by then, whose tag and key must
+ * not go out with a retransmission: the target would know them before the
+ * adapter has executed the registration, see iser_alloc_pdu().
+ *
+ * Context: frwd_lock held.
+ */
+void iser_copy_headers(struct iser_conn *conn, struct iser_slot *slot,
+		       unsigned int len)
+{
+	struct iser_chunk to = iser_ring_at(&conn->tx_ring, conn->tx_next);
+
+	memcpy(to.va, &slot->headers, len);
+	slot->sge[0].addr = to.dma;
+	slot->sge[0].length = len;
+	conn->tx_sent++;
+	if (++conn->tx_next == conn->nr_tx)
+		conn->tx_next = 0;
 }
 
 /**

@@ -2,12 +2,12 @@
 /*
  * iSCSI task -> work requests, and the end of a task.
  *
- * Normal operation: libiscsi has built the PDU right in the header buffer of
- * the task's slot. A command's pages are mapped for DMA; what is not part of
- * a Send (all of a READ; of a WRITE, what is left after immediate and
- * unsolicited data) is registered and advertised in the iSER header. The work
- * requests of a command are: registration, command Send, Data-Out Sends. They
- * are chained until the last command of a batch.
+ * Normal operation: libiscsi has built the PDU right in the task's slot. A
+ * command's pages are mapped for DMA; what is not part of a Send (all of a
+ * READ; of a WRITE, what is left after immediate and unsolicited data) is
+ * registered and advertised in the iSER header. The work requests of a command
+ * are: registration, command Send, Data-Out Sends. They are chained until the
+ * last command of a batch.
  *
  * A task is finished when libiscsi's last reference to it is gone: one for
  * the response, one while the target's key is alive, one for each Send of
@@ -63,10 +63,10 @@ int iser_alloc_pdu(struct iscsi_task *task, u8 opcode)
 		slot->gen += 1 + get_random_u16() % ISER_ITT_GEN_MASK;
 
 	task->hdr = iser_slot_hdr(slot);
-	task->hdr_max = ISER_TX_LEN - sizeof(*slot->ctrl);
+	task->hdr_max = sizeof(slot->headers.hdr);
 	task->hdr->itt = (__force itt_t)iser_itt_make(task->itt, slot->gen,
 						      session->age);
-	iser_ctrl_init(slot->ctrl);
+	iser_ctrl_init(&slot->headers.ctrl);
 	return 0;
 }
 
@@ -87,6 +87,13 @@ void iser_parse_pdu_itt(struct iscsi_conn *iscsi, itt_t itt, int *index,
 		*age = iser_itt_age((__force u32)itt);
 }
 
+/* Take send queue entries, and see that there is a buffer for the headers */
+static bool iser_send_reserve(struct iser_conn *conn, unsigned int wrs,
+			      unsigned int keep)
+{
+	return iser_tx_left(conn) > keep && iser_sq_reserve(conn, wrs, keep);
+}
+
 /* Hand a slot's Send to the adapter; @wrs send queue entries come with it */
 static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
 			    struct iscsi_task *task, unsigned int hdr_len,
@@ -94,7 +101,7 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
 {
 	bool holds_ref = task->hdr->itt == RESERVED_ITT;
 
-	slot->sge[0].length = sizeof(*slot->ctrl) + hdr_len;
+	iser_copy_headers(conn, slot, sizeof(slot->headers.ctrl) + hdr_len);
 	slot->send.num_sge = 1 + data_sge;
 	conn->unsignalled += wrs;
 
@@ -107,6 +114,7 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
 			iscsi_get_task(task);
 		slot->task = task;
 		slot->retires = conn->unsignalled;
+		slot->acks = conn->tx_sent;
 		conn->unsignalled = 0;
 		slot->send.wr_cqe = &slot->signal_cqe;
 		slot->send.send_flags = IB_SEND_SIGNALED;
@@ -148,7 +156,7 @@ static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 	if (!iser_sq_reserve(conn, 1, 0))
 		return -EAGAIN;
 
-	memcpy(buf, slot->ctrl, headers);
+	memcpy(buf, &slot->headers, headers);
 	memcpy(buf + headers, task->data, task->data_count);
 	iser_chain_slot(conn, slot, &send);
 	iser_doorbell(conn);
@@ -164,7 +172,7 @@ static int iser_xmit_control(struct iser_conn *conn, struct iscsi_task *task)
 	if (opcode == ISCSI_OP_LOGIN || opcode == ISCSI_OP_TEXT)
 		return iser_xmit_login(conn, task);
 
-	if (!iser_sq_reserve(conn, 1, 0)) {
+	if (!iser_send_reserve(conn, 1, 0)) {
 		conn->stats.tx_busy++;
 		trace_iser_busy(conn, task->itt, false);
 		return -EAGAIN;
@@ -317,9 +325,9 @@ static int iser_register(struct iser_conn *conn, struct iscsi_task *task,
 		return err;
 
 	if (dir == DMA_FROM_DEVICE)
-		iser_ctrl_read(slot->ctrl, imr->mr->rkey, imr->mr->iova);
+		iser_ctrl_read(&slot->headers.ctrl, imr->mr->rkey, imr->mr->iova);
 	else
-		iser_ctrl_write(slot->ctrl, imr->mr->rkey, imr->mr->iova);
+		iser_ctrl_write(&slot->headers.ctrl, imr->mr->rkey, imr->mr->iova);
 	return 0;
 }
 
@@ -439,7 +447,7 @@ static int iser_xmit_command(struct iser_conn *conn, struct iscsi_task *task)
 
 	if (plan->busy)
 		return plan->busy;
-	if (!iser_sq_reserve(conn, iser_wrs(it), ISER_SQ_CONTROL)) {
+	if (!iser_send_reserve(conn, iser_wrs(it), ISER_SQ_CONTROL)) {
 		conn->stats.tx_busy++;
 		trace_iser_busy(conn, task->itt, false);
 		iser_dataouts_put(conn, plan);
@@ -711,7 +719,10 @@ static int iser_recover_target(struct iscsi_session *session,
 {
 	if (iser_session_is_settled(session))
 		return iscsi_eh_recover_target(sc);
-	wait_event_idle(session->ehwait, iser_session_is_settled(session));
+	/* The error handler waits long, and who calls sg_reset(8) may give up */
+	if (wait_event_state(session->ehwait, iser_session_is_settled(session),
+			     (TASK_KILLABLE | TASK_NOLOAD)))
+		return FAILED;
 	return session->state == ISCSI_STATE_LOGGED_IN ? SUCCESS : FAILED;
 }
 

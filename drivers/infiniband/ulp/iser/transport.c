@@ -28,12 +28,8 @@ static struct scsi_transport_template *iser_scsi_transport;
 static void iser_host_limits(struct Scsi_Host *shost, struct iser_conn *conn)
 {
 	struct iser_limits *lim = &conn->limits;
-	size_t dma_max = SIZE_MAX;
 
-	if (conn->device->dma_device)
-		dma_max = dma_max_mapping_size(conn->device->dma_device);
-	shost->max_sectors = min_t(size_t, lim->sectors,
-				   dma_max >> SECTOR_SHIFT);
+	shost->max_sectors = lim->sectors;
 	shost->sg_tablesize = lim->mr_pages;
 	shost->virt_boundary_mask = lim->virt_boundary;
 	shost->max_segment_size = ib_dma_max_seg_size(conn->device);
