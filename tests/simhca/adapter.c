@@ -7,9 +7,9 @@
  * a test can pull the card, turn a knob and put the card back.
  *
  *	/sys/kernel/debug/simhca/simhca0/
- *		knobs       read: all, with explanation; write: name=value ...
+ *		knobs       read: all, with explanation; write: name=value ..., or "reset"
  *		faults      read: rules and hits; write: a rule, or "clear"
- *		counters    read: name value; write: "reset"
+ *		counters    read: name=value; write: "reset"
  *		violations  read: the last ones, with time
  *		power       1: registered; write 0 or 1
  */
@@ -207,10 +207,11 @@ static int create_dma_device(struct sim_adapter *ad)
 static void destroy(struct sim_adapter *ad)
 {
 	debugfs_remove_recursive(ad->debugfs);
-	if (ad->wq)
-		destroy_workqueue(ad->wq);
 	sim_adapter_power(ad, false);
 	sim_engine_stop(ad);
+	/* Its work finds the power off already */
+	if (ad->wq)
+		destroy_workqueue(ad->wq);
 	sim_faults_clear(ad);
 	sim_target_exit(ad);
 	sim_netdev_destroy(ad);

@@ -17,6 +17,7 @@ costs one test. Logs of all guests since their boot stay in the results director
 
 import os
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,9 @@ PROVISIONED = (("emulate_tpu", 1), ("emulate_tpws", 1))
 TCP_PORT = 3262
 
 BOOT = 200      # seconds
+# Seconds for what goes in the background: LIO waits 15 for a login, and the CM of a target 70
+# until it believes that nobody wants its answer.
+SETTLE = 100
 
 # Tests that expect a refusal should not wait for its repetition.
 PATIENCE = {
@@ -321,6 +325,20 @@ def prepare(guest, stock, number=1):
         built = source_version(module.build(guest.kernel))
         module.install(guest)
     return built, fabric.up(guest, number)
+
+
+def more(before, after, allowed=0):
+    """What there is more of than there was."""
+    return {name: (before.get(name, 0), count) for name, count in after.items()
+            if count - before.get(name, 0) > allowed}
+
+
+def in_the_end(left):
+    """What is left when all that goes in the background had its time."""
+    deadline = time.monotonic() + SETTLE
+    while (remains := left()) and time.monotonic() < deadline:
+        time.sleep(1)
+    return remains
 
 
 def cleared(topology):

@@ -9,18 +9,14 @@ Recovery: as everywhere, see rig.py.
 """
 
 import json
-import time
 
 import pytest
 
 from iserlab.target import Chap, Target
-from rig import IQN
+from rig import IQN, in_the_end, more
 
 TIMES = 100
 LEAK = TIMES * 8 // 10      # more objects than this were not given back
-# Seconds for what goes in the background: LIO waits 15 for a login, and the CM of a target 70
-# until it believes that nobody wants its answer.
-SETTLE = 100
 POOLED = 10                 # the RDMA core keeps completion queues, and may want a few more
 LOGIN_AUTH_FAILED = "24"    # exit status of iscsiadm
 
@@ -41,20 +37,6 @@ def fixture_nothing_stays(host):
                               more(memory, see.memory(), LEAK)), "stayed (before, after)"
         return result
     return check
-
-
-def more(before, after, allowed=0):
-    """What there is more of than there was."""
-    return {name: (before.get(name, 0), count) for name, count in after.items()
-            if count - before.get(name, 0) > allowed}
-
-
-def in_the_end(left):
-    """What is left when all that goes in the background had its time."""
-    deadline = time.monotonic() + SETTLE
-    while (remains := left()) and time.monotonic() < deadline:
-        time.sleep(1)
-    return remains
 
 
 def play(host, case, *words, times=TIMES):

@@ -12,6 +12,7 @@ Recovery: the sessions are shared by all tests. One that fails has the guests cl
 the next one begins with others.
 """
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -72,8 +73,9 @@ SHORTER = "data segment longer than the message"
 NO_REQUEST = "no request with this tag is waiting"
 NO_ANSWER = "opcode does not answer the request"
 WRONG_KEY = "remote invalid request error"
+NOT_ITS_OWN = "invalidates a key that is not its own"
 # what is sent in place of the response, and what comes of it: nothing, a command that fails, or
-# the end of the connection for a reason that is in the log
+# the end of the connection for a reason that the log is searched for
 PDUS = {
     "additional-header": SHORTER,
     "async": KEPT,
@@ -83,8 +85,9 @@ PDUS = {
     "hello": "Hello message",
     "--change 0x7fff00 invalidate": WRONG_KEY,
     "--change 1 invalidate": WRONG_KEY,
-    "--ago 1 invalidate": WRONG_KEY,
-    "invalidate-by-nop": "invalidates a key that is not its own",
+    # the adapter's no, unless it takes a key that died and has not changed since
+    "--ago 1 invalidate": f"{WRONG_KEY}|{NOT_ITS_OWN}",
+    "invalidate-by-nop": NOT_ITS_OWN,
     "--invalidate invalidate-twice": NO_REQUEST,
     "logged-out": NO_ANSWER,
     "login-again": NO_ANSWER,
@@ -326,7 +329,7 @@ def test_a_pdu_that_does_not_belong_there(battle, network, order):
     assert ("connection dropped" in log) == drops and "ping timeout" not in log
     assert outcome.ended == (FAILED if comes == FAILED else "answered"), outcome
     assert comes == FAILED or (DROPPED if drops else KEPT) in outcome.said, outcome
-    assert not drops or comes in log
+    assert not drops or re.search(comes, log)
     assert not outcome.wrong, outcome
 
 

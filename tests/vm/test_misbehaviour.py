@@ -342,16 +342,16 @@ def test_the_adapter_is_pulled(sim, how):
     """Under I/O, which goes on when there is an adapter again."""
     session = sim.login()
     job = sim.start_io(session, size="6m")
-    sim.guest.run("sleep 0.5")
+    sim.guest.run(f"until grep -q '[1-9]' /sys/block/{session.disk[5:]}/inflight; do :; done")
     if how == "remove":
         sim.hca.now("remove")
-        sim.guest.run("sleep 1")
+        sim.guest.run(f"until grep -q 0 {sim.hca.file('power')}; do sleep 0.1; done")
     elif how == "power":
         sim.hca.power(False)
     else:
         sim.guest.run("rmmod simhca && insmod /root/simhca.ko", timeout=60)
     if how != "rmmod":
-        assert not sim.left()
+        assert job.poll() is None and not sim.left()
         sim.hca.power(True)
         job.wait(timeout=120)
         ends_well(sim, session)

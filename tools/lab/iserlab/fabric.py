@@ -58,4 +58,5 @@ def _device(nic, kind):
         for try in $(seq 100); do
             rdma link show {kind}0/1 | grep -q 'state ACTIVE' && break
             sleep 0.1
-        done"""
+        done
+        rdma link show {kind}0/1 | grep 'state ACTIVE' >/dev/null"""

@@ -454,22 +454,22 @@ class Guest:
         """The console's last lines."""
         return "\n".join(self.console().splitlines()[-lines:])
 
-    def dmesg(self):
-        """The kernel's log."""
-        return self.run("dmesg").stdout
-
     def mark(self, text="mark"):
         """A place in the console log, for reports(). Also a line in it."""
         self._marks += 1
         line = f"lab: {text} #{self._marks}"
+        before = self._console_size()
         try:
             self.run(f"echo {shlex.quote('<6>' + line)} >/dev/kmsg", timeout=20)
         except LabError:
             pass        # the guest is gone or stuck: its log still is what it is
         else:
             deadline = time.monotonic() + 10
-            while line not in self.console() and time.monotonic() < deadline:
+            while line not in self.console(before) and time.monotonic() < deadline:
                 time.sleep(0.02)
+        return self._console_size()
+
+    def _console_size(self):
         return self.console_log.stat().st_size if self.console_log.exists() else 0
 
     def reports(self, since=0):

@@ -110,10 +110,12 @@ class Initiator:
             disks() {{ set -- /sys/class/iscsi_session/*/device/target*/*/block/*; echo $#; }}
             had=$(disks)
             {self._record(iqn, portal)} -l >/dev/null
-            for try in $(seq 150); do
-                [ $(($(disks) - had)) -ge {wanted} ] && break
+            for try in $(seq {150 * self.guest.kernel.patience}); do
+                came=$(($(disks) - had))
+                [ $came -ge {wanted} ] && break
                 sleep 0.2
             done
+            [ $came -ge {wanted} ] || {{ echo "$came disks came, not {wanted}" >&2; exit 1; }}
             udevadm settle""", timeout=120)
         known = {session.number for session in before}
         return [session for session in self.sessions() if session.number not in known]

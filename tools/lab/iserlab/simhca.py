@@ -74,12 +74,6 @@ class Adapter:
         """Turn knobs."""
         self._write("knobs", " ".join(f"{name}={int(value)}" for name, value in knobs.items()))
 
-    def knobs(self):
-        """All knobs and their values."""
-        lines = self._read("knobs").splitlines()
-        return {name: int(value) for name, value in
-                (line.split("\t")[0].split("=") for line in lines)}
-
     def calm(self):
         """No fault rules, and every knob as it was at load without parameters."""
         self._write("faults", "clear")
@@ -133,11 +127,6 @@ class Adapter:
     def power(self, on):
         """Register or unregister its device."""
         self._write("power", str(int(on)))
-
-    @property
-    def powered(self):
-        """Whether its device is registered."""
-        return self._read("power").strip() == "1"
 
 
 def load(guest, adapters=1, shared=False, dma_device=None, **knobs):

@@ -163,17 +163,7 @@ class Lio:
         lines = []
         for target in targets:
             lines += self._make(target)
-        self._run(lines)
-        self.served.update((target.iqn, target) for target in targets)
-
-    def withdraw(self, *targets):
-        """Take targets away, with their disks."""
-        lines = []
-        for target in targets:
-            lines.append(f"remove_target {_node(target)}")
-            for disk in target.disks:
-                lines += [f"remove_store {_store(disk)}", *disk.unmake()]
-            del self.served[target.iqn]
+            self.served[target.iqn] = target
         self._run(lines)
 
     def disable(self, target):
