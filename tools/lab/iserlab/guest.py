@@ -50,6 +50,8 @@ CMDLINE = (
     "panic=-1",
     # under emulation these cost seconds of each boot
     "mitigations=off", "cryptomgr.notests",
+    # and this has the same program translated anew for each process
+    "norandmaps",
     # all emulated CPUs read the same clock
     "tsc=reliable",
     # the check panics if no timer interrupt comes in time, as on a busy host
