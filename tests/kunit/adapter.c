@@ -334,15 +334,21 @@ static void fake_done(struct fake_adapter *fake, struct ib_wc *wc, bool *done)
 }
 
 /*
- * The adapter will not read a Send again. Up to then it may have to, for a
+ * As long as a Send is not done the adapter may have to read it once more, for a
  * retransmission, and what it sends has to be the same.
  */
-static void fake_end(struct fake_adapter *fake, struct fake_send *send)
+static void fake_compare(struct fake_adapter *fake,
+			 const struct fake_send *send)
 {
 	if (send->wr.opcode == IB_WR_SEND && !send->done &&
 	    memcmp(send->head, (void *)(uintptr_t)send->sge[0].addr,
 		   fake_head_len(send)))
 		fake->changed++;
+}
+
+static void fake_end(struct fake_adapter *fake, struct fake_send *send)
+{
+	fake_compare(fake, send);
 	if (!(send->wr.send_flags & IB_SEND_SIGNALED))
 		send->done = true;
 }
@@ -394,8 +400,10 @@ static void fake_drain_sq(struct ib_qp *qp)
 	unsigned int i;
 
 	fake->drains++;
-	for (i = 0; i < fake->nr_sends; i++)
+	for (i = 0; i < fake->nr_sends; i++) {
+		fake_compare(fake, &fake->sends[i]);
 		fake_complete(fake, i, IB_WC_WR_FLUSH_ERR);
+	}
 }
 
 static void fake_drain_rq(struct ib_qp *qp)

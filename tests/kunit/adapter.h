@@ -90,7 +90,8 @@ struct fake_recv {
  * @mrs: memory regions that exist
  * @mapped: scatter lists that are mapped
  * @drains: times that the send queue was drained
- * @changed: Sends whose first element was written to before they completed
+ * @changed: Sends whose first element was written to before they completed, or
+ *	before the queue pair was drained
  */
 struct fake_adapter {
 	struct ib_device ib;

@@ -198,16 +198,27 @@ static void headers_are_kept(struct kunit *test)
 		;
 	KUNIT_EXPECT_EQ(test, nr_tx - ISER_SQ_CONTROL, fake->nr_sends);
 	KUNIT_EXPECT_EQ(test, 1, rig->conn->stats.tx_busy);
-	for (i = 0; i < ISER_SQ_CONTROL; i++)
-		KUNIT_EXPECT_EQ(test, 0,
-				rig_send_pdu(rig, ISCSI_OP_NOOP_OUT |
-					     ISCSI_OP_IMMEDIATE, 0, 0, NULL, 0));
-	KUNIT_EXPECT_EQ(test, 0, iser_tx_left(rig->conn));
+	for (i = 0; i <= ISER_SQ_CONTROL; i++)
+		KUNIT_EXPECT_EQ(test, i == ISER_SQ_CONTROL,
+				!!rig_send_pdu(rig, ISCSI_OP_NOOP_OUT |
+					       ISCSI_OP_IMMEDIATE, 0, 0, NULL,
+					       0));
+	KUNIT_EXPECT_EQ(test, nr_tx, fake->nr_sends);
+	KUNIT_EXPECT_EQ(test, 2, rig->conn->stats.tx_busy);
 	for (i = 0; i < nr_tx; i++)
 		for (j = 0; j < i; j++)
 			KUNIT_ASSERT_GE(test, abs_diff(fake->sends[i].sge[0].addr,
 						       fake->sends[j].sge[0].addr),
 					ISER_TX_LEN);
+
+	/* The first that is signalled stands for those before it and no others */
+	i = rig->conn->signal_every - 1;
+	KUNIT_ASSERT_TRUE(test, signalled(&fake->sends[i]));
+	fake_complete(fake, i, IB_WC_SUCCESS);
+	KUNIT_EXPECT_EQ(test, i + 1, iser_tx_left(rig->conn));
+	while (one_more(rig))
+		;
+	KUNIT_EXPECT_EQ(test, nr_tx + i + 1 - ISER_SQ_CONTROL, fake->nr_sends);
 
 	fake_complete_sends(fake);
 	for (i = 0; i < 2 * nr_tx; i++) {

@@ -112,7 +112,7 @@ static void key_is_killed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, rig->conn->stats.inv_local);
 }
 
-/* Rule 2: a header is the driver's own, so nobody need hear of its Send */
+/* Rule 2: a header is the driver's own, so the task does not wait for its Send */
 static void response_is_enough_for_a_header(struct kunit *test)
 {
 	struct rig *rig = rig_make(test);

@@ -362,6 +362,19 @@ def test_the_adapter_is_pulled(sim, how):
         assert not sim.left()
 
 
+def test_a_reset_is_given_up(sim):
+    """Who waits with it for a session that is being recovered need not go on to wait."""
+    session = sim.login()
+    sim.hca.power(False)
+    job = sim.guest.spawn(f"sg_reset --target {session.disk}")
+    sim.guest.run("sleep 1")
+    assert job.poll() is None
+    job.kill()
+    job.wait(timeout=10, check=False)
+    sim.hca.power(True)
+    ends_well(sim, session)
+
+
 def test_nothing_is_left_of_all_that(simlun):
     """A session still works, and goes; and memory was never lost."""
     session, simlun.standing = simlun.standing, None

@@ -608,21 +608,25 @@ static int iser_limits_check(struct iser_conn *conn,
 {
 	struct iser_limits *lim = &conn->limits;
 	struct Scsi_Host *shost = session->host;
+	unsigned int segment = ib_dma_max_seg_size(conn->device);
+	/* The host may be allowed segments that no command is large enough for */
+	unsigned int longest = min(shost->max_segment_size,
+				   shost->max_sectors << SECTOR_SHIFT);
 
 	if (session->cmds_max <= lim->cmds &&
 	    shost->sg_tablesize <= lim->mr_pages_max &&
 	    shost->max_sectors <= lim->sectors_max &&
-	    shost->max_segment_size <= ib_dma_max_seg_size(conn->device) &&
+	    longest <= segment &&
 	    (shost->virt_boundary_mask & lim->virt_boundary) ==
 	     lim->virt_boundary) {
 		lim->mr_pages = shost->sg_tablesize;
 		return 0;
 	}
-	iser_err(conn, "%s can't carry this session, which began on another device: it has %u commands of %u sectors in %u segments of %u bytes, the device %u of %u in %u of %u; log out and in again\n",
+	iser_err(conn, "%s can't carry this session: it has %u commands of %u sectors in %u segments (of %u bytes, boundary %#lx), the device %u of %u in %u (%u, %#lx); log out and in again\n",
 		 dev_name(&conn->device->dev), session->cmds_max,
-		 shost->max_sectors, shost->sg_tablesize,
-		 shost->max_segment_size, lim->cmds, lim->sectors_max,
-		 lim->mr_pages_max, ib_dma_max_seg_size(conn->device));
+		 shost->max_sectors, shost->sg_tablesize, longest,
+		 shost->virt_boundary_mask, lim->cmds, lim->sectors_max,
+		 lim->mr_pages_max, segment, lim->virt_boundary);
 	return -EINVAL;
 }
 

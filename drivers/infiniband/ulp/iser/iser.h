@@ -62,6 +62,7 @@
 #define ISER_LOGIN_RX		3
 /* Headers, with room for the rest of a 32-octet CDB */
 #define ISER_TX_LEN		128
+#define ISER_TX_PER_CHUNK	(PAGE_ALIGN(ISER_TX_LEN) / ISER_TX_LEN)
 /* The longest CDB whose additional header segment fits in ISER_TX_LEN */
 #define ISER_MAX_CDB		32
 /* Gather elements for immediate or unsolicited data in one Send */
@@ -71,9 +72,10 @@
 /* Work requests that go out before one of them asks for a completion */
 #define ISER_SIGNAL_EVERY	64
 /* Send queue entries for what the adapter has yet to execute; there is one more */
-/* for each command, to kill its key with, as that must not have to wait */
+/* for each command, to kill its key with, as that must not have to wait. And so */
+/* many more headers than tasks: those of Sends that are yet to be acknowledged */
 #define ISER_SQ_AHEAD		128
-/* Those that commands leave to control PDUs, which libiscsi can't put off */
+/* Both, as commands leave them to control PDUs, which libiscsi can't put off */
 #define ISER_SQ_CONTROL		4
 /* Send queue entries kept for draining */
 #define ISER_SQ_SPARE		8
@@ -278,7 +280,8 @@ struct iser_limits {
 
 /**
  * struct iser_stats - counters of a connection
- * @tx_busy: commands put off because the send queue was full
+ * @tx_busy: commands put off because the send queue was full, or all headers
+ *	were in Sends not yet acknowledged
  * @mr_busy: commands put off because no registration was free
  * @inv_remote: keys that the target invalidated
  * @inv_local: keys that this side invalidated

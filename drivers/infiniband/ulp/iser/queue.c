@@ -65,7 +65,8 @@ static unsigned int iser_dma_sectors(const struct ib_device *device)
  * @device: adapter
  * @lim: filled in
  *
- * Context: any. Pure but for the module parameter max_sectors.
+ * Context: any. Pure but for the module parameter max_sectors and what the DMA
+ * layer says.
  * Return: 0, or -EOPNOTSUPP for a device that can't carry iSER at all.
  */
 int iser_limits_derive(const struct ib_device *device, struct iser_limits *lim)
@@ -422,6 +423,8 @@ static int iser_slots_create(struct iser_conn *conn, unsigned int n)
 	unsigned int i;
 	int err;
 
+	/* When all are in use, a signalled Send is among them that ends that */
+	static_assert(ISER_SQ_AHEAD >= ISER_SIGNAL_EVERY);
 	conn->nr_tx = n + ISER_SQ_AHEAD;
 	err = iser_ring_create(conn->device, &conn->tx_ring, conn->nr_tx,
 			       ISER_TX_LEN);
@@ -727,10 +730,13 @@ unsigned int iser_tx_left(const struct iser_conn *conn)
 void iser_copy_headers(struct iser_conn *conn, struct iser_slot *slot,
 		       unsigned int len)
 {
-	struct iser_chunk to = iser_ring_at(&conn->tx_ring, conn->tx_next);
+	/* By a constant, as this is for each command and a division takes time */
+	unsigned int offset = conn->tx_next % ISER_TX_PER_CHUNK * ISER_TX_LEN;
+	struct iser_chunk *chunk =
+		&conn->tx_ring.chunks[conn->tx_next / ISER_TX_PER_CHUNK];
 
-	memcpy(to.va, &slot->headers, len);
-	slot->sge[0].addr = to.dma;
+	memcpy(chunk->va + offset, &slot->headers, len);
+	slot->sge[0].addr = chunk->dma + offset;
 	slot->sge[0].length = len;
 	conn->tx_sent++;
 	if (++conn->tx_next == conn->nr_tx)

@@ -14,8 +14,8 @@
  * user pages that has not completed. Then, and not before, the pages are
  * unmapped and the command goes back to the SCSI layer.
  *
- * Recovery: a command that finds no send queue entry, MR or mapping is put
- * off (busy), not failed. After an abort or a reset the error handlers here
+ * Recovery: a command that finds no send queue entry, headers, MR or mapping is
+ * put off (busy), not failed. After an abort or a reset the error handlers here
  * kill the keys of the commands it hit, and wait until they are finished,
  * because the SCSI layer uses them again at once. When the connection goes
  * down, iser_tasks_release_all() takes back what a drained queue pair can no
@@ -128,7 +128,8 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
 /*
  * A login or text request is copied, header and all, to a buffer of its own.
  * Its Send does not hold the task: libiscsi wants to use the one login task
- * again as soon as the response is there.
+ * again as soon as the response is there. So what a retransmission carries may
+ * be the next request; no key is in it.
  */
 static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 {
