@@ -92,10 +92,14 @@ def chosen(items, sampled):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is not wanted; begin with what takes longest, that with all checks."""
+    """Leave out what is not wanted; begin with what takes longest, that with all checks.
+
+    Then one kernel after the other: a process keeps its guests for as long as it stays with one.
+    """
     wanted = list(chosen(items, not everything(config)))[::-1]
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
-    items[:] = sorted(wanted, key=lambda item: item.callspec.params["rig"] not in CHECKED)
+    items[:] = sorted(wanted, key=lambda item: ALL_KERNELS.index(item.callspec.params["rig"]),
+                      reverse=True)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -53,7 +53,7 @@ PATIENCE = {
 def haste(kernel):
     """Recovery need not be gentle to the target."""
     return PATIENCE | {"node__session__iscsi__DefaultTime2Wait": 0,
-                       "node__conn[0]__timeo__login_timeout": 4 * kernel.patience}
+                       "node__conn[0]__timeo__login_timeout": 2 + 2 * kernel.patience}
 
 
 @dataclass

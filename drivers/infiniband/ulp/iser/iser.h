@@ -137,6 +137,8 @@ struct iser_headers {
 	u8 hdr[ISER_TX_LEN - sizeof(struct iser_ctrl)] __aligned(4);
 };
 
+static_assert(sizeof(struct iser_headers) == ISER_TX_LEN);
+
 /**
  * struct iser_slot - what a connection keeps for the task of one index
  * @headers: of the PDU, for as long as the task lives
@@ -491,6 +493,17 @@ static inline struct iscsi_hdr *iser_slot_hdr(struct iser_slot *slot)
 }
 
 /**
+ * iser_tx_left - how many more Sends can have a buffer for their headers?
+ * @conn: connection
+ *
+ * Context: frwd_lock held.
+ */
+static inline unsigned int iser_tx_left(const struct iser_conn *conn)
+{
+	return conn->nr_tx - (conn->tx_sent - READ_ONCE(conn->tx_acked));
+}
+
+/**
  * iser_sq_reserve - take send queue entries
  * @conn: connection
  * @wrs: number
@@ -587,7 +600,6 @@ int iser_post_login_rx(struct iser_conn *conn);
 int iser_post_all_rx(struct iser_conn *conn);
 void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx);
 void iser_login_over_work(struct work_struct *work);
-unsigned int iser_tx_left(const struct iser_conn *conn);
 void iser_copy_headers(struct iser_conn *conn, struct iser_slot *slot,
 		       unsigned int len);
 void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,

@@ -704,17 +704,6 @@ void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx)
 }
 
 /**
- * iser_tx_left - how many more Sends can have a buffer for their headers?
- * @conn: connection
- *
- * Context: frwd_lock held.
- */
-unsigned int iser_tx_left(const struct iser_conn *conn)
-{
-	return conn->nr_tx - (conn->tx_sent - READ_ONCE(conn->tx_acked));
-}
-
-/**
  * iser_copy_headers - copy a slot's headers to where the adapter reads them
  * @conn: connection, with a buffer left
  * @slot: slot
@@ -730,13 +719,13 @@ unsigned int iser_tx_left(const struct iser_conn *conn)
 void iser_copy_headers(struct iser_conn *conn, struct iser_slot *slot,
 		       unsigned int len)
 {
-	/* By a constant, as this is for each command and a division takes time */
-	unsigned int offset = conn->tx_next % ISER_TX_PER_CHUNK * ISER_TX_LEN;
+	/* All by constants, as this is for each command */
+	unsigned int at = conn->tx_next % ISER_TX_PER_CHUNK;
 	struct iser_chunk *chunk =
 		&conn->tx_ring.chunks[conn->tx_next / ISER_TX_PER_CHUNK];
 
-	memcpy(chunk->va + offset, &slot->headers, len);
-	slot->sge[0].addr = chunk->dma + offset;
+	((struct iser_headers *)chunk->va)[at] = slot->headers;
+	slot->sge[0].addr = chunk->dma + at * sizeof(slot->headers);
 	slot->sge[0].length = len;
 	conn->tx_sent++;
 	if (++conn->tx_next == conn->nr_tx)
