@@ -68,14 +68,14 @@ demo: deps
 # Kernels first: a test that waits for one to be built would run out of time.
 check: lint
 	@$(LAB) kernel debug
-	@$(PYTEST) -q tests/lab
+	@$(PYTEST) -q -n2 --dist loadfile tests/lab
 	@$(PYTEST) tests/vm
 
 # Without the source of mainline its tests fail and say so.
 check-all: lint
 	@$(LAB) kernel debug
 	-@$(LAB) kernel mainline
-	@$(PYTEST) -q tests/lab
+	@$(PYTEST) -q -n2 --dist loadfile tests/lab
 	@$(PYTEST) tests/vm --all
 	@$(MAKE) --no-print-directory fuzz SEED=1 COUNT=100000
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""SCSI through the transport: commands of all kinds, resets, and a conformance suite.
+"""SCSI through the transport: commands of all kinds, and resets.
 
-Normally: sg3-utils and libiscsi's test program issue the commands, on the standing LUN.
-What they change is looked at on the target's side.
+Normally: sg3-utils issue the commands, on the standing LUN. What they change is looked at on the
+target's side.
 
 Recovery: as everywhere, see rig.py.
 """
@@ -13,8 +13,6 @@ import pytest
 
 from iserlab.target import Disk, Target
 from rig import IQN
-
-BEYOND_LIMITS = "SG_IO ioctl failed"
 
 
 def test_inquiry_and_capacity(lun):
@@ -103,43 +101,3 @@ def test_reset_under_verified_io(lun, what):
     lun.run("touch /tmp/enough")
     io.wait(timeout=180)
     assert lun.session.number in [each.number for each in lun.host.initiator.sessions()]
-
-
-def conformance(session_disk, guest, *tests):
-    """Run libiscsi's test program; (names of the tests that failed, all names, what it said)."""
-    chosen = " ".join(f"--test={test}" for test in tests)
-    said = guest.run(f"iscsi-test-cu --dataloss --verbose {chosen} {session_disk}", check=False,
-                     timeout=600).stdout
-    suite, test, failed, ran = None, None, set(), set()
-    for found in re.finditer(r"^Suite: (\S+)|^  Test: (\S+) \.\.\.|(passed|FAILED)$", said,
-                             re.MULTILINE):
-        if found[1]:
-            suite = found[1]
-        elif found[2]:
-            test = f"SCSI.{suite}.{found[2]}"
-            ran.add(test)
-        elif found[3] == "FAILED":
-            failed.add(test)
-    return failed, ran, said
-
-
-def test_conformance_is_that_of_iscsi_tcp(lun):
-    """No test of libiscsi's suite fails over iSER that passes over TCP on the same LUN.
-
-    Those that fail in the whole suite are repeated alone over both, as what went before
-    may be the reason. One test sends 1 MiB whatever the limit of the device is that it was
-    told; what the block layer refuses for that never reaches a transport.
-    """
-    host = lun.host
-    failed, ran, _ = conformance(lun.device, host.guest, "SCSI")
-    assert len(ran) > 150
-    (tcp,) = host.tcp.login(IQN, host.tcp_portal)
-    only_iser = []
-    for test in sorted(failed):
-        failed_alone, _, said = conformance(lun.device, host.guest, test)
-        if not failed_alone or BEYOND_LIMITS in said:
-            continue
-        if not conformance(tcp.disk, host.guest, test)[0]:
-            only_iser.append(said)
-    host.tcp.logout(tcp)
-    assert not only_iser, "\n".join(only_iser)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""libiscsi's conformance suite: what it finds over iSER it finds over TCP.
+
+Normally: the whole suite runs on the standing LUN, on one kernel by default, as it takes long.
+
+Recovery: as everywhere, see rig.py.
+"""
+
+import re
+
+from rig import IQN
+
+KERNELS = ("6.12",)
+BEYOND_LIMITS = "SG_IO ioctl failed"
+
+
+def conformance(session_disk, guest, *tests):
+    """Run libiscsi's test program; (names of the tests that failed, all names, what it said)."""
+    chosen = " ".join(f"--test={test}" for test in tests)
+    said = guest.run(f"iscsi-test-cu --dataloss --verbose {chosen} {session_disk}", check=False,
+                     timeout=600).stdout
+    suite, test, failed, ran = None, None, set(), set()
+    for found in re.finditer(r"^Suite: (\S+)|^  Test: (\S+) \.\.\.|(passed|FAILED)$", said,
+                             re.MULTILINE):
+        if found[1]:
+            suite = found[1]
+        elif found[2]:
+            test = f"SCSI.{suite}.{found[2]}"
+            ran.add(test)
+        elif found[3] == "FAILED":
+            failed.add(test)
+    return failed, ran, said
+
+
+def test_conformance_is_that_of_iscsi_tcp(lun):
+    """No test of libiscsi's suite fails over iSER that passes over TCP on the same LUN.
+
+    Those that fail in the whole suite are repeated alone over both, as what went before
+    may be the reason. One test sends 1 MiB whatever the limit of the device is that it was
+    told; what the block layer refuses for that never reaches a transport.
+    """
+    host = lun.host
+    failed, ran, _ = conformance(lun.device, host.guest, "SCSI")
+    assert len(ran) > 150
+    (tcp,) = host.tcp.login(IQN, host.tcp_portal)
+    only_iser = []
+    for test in sorted(failed):
+        failed_alone, _, said = conformance(lun.device, host.guest, test)
+        if not failed_alone or BEYOND_LIMITS in said:
+            continue
+        if not conformance(tcp.disk, host.guest, test)[0]:
+            only_iser.append(said)
+    host.tcp.logout(tcp)
+    assert not only_iser, "\n".join(only_iser)
