@@ -294,7 +294,6 @@ static void login_reply(struct sim_conn *conn, struct iscsi_login_req *req,
 		conn->phase = SIM_CONN_LOGOUT;
 	} else if (req->flags & ISCSI_FLAG_LOGIN_TRANSIT) {
 		rsp->flags |= ISCSI_FLAG_LOGIN_TRANSIT | nsg;
-		conn->stage = nsg;
 		if (nsg == ISCSI_FULL_FEATURE_PHASE)
 			enter_full_feature(conn);
 	}

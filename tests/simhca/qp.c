@@ -40,13 +40,8 @@ static void queue_free(struct sim_queue *q)
 	kvfree(q->sges);
 }
 
-/**
- * sim_queue_reset - forget all work requests
- * @q: a queue that nobody posts to
- *
- * Engine context.
- */
-void sim_queue_reset(struct sim_queue *q)
+/* Forget all work requests of a queue that nobody posts to.  Engine context. */
+static void queue_reset(struct sim_queue *q)
 {
 	q->head = 0;
 	q->exec = 0;
@@ -128,8 +123,8 @@ static void reset_qp(void *arg)
 	sim_qp_forget(qp);
 	sim_cq_purge(qp->send_cq, qp);
 	sim_cq_purge(qp->recv_cq, qp);
-	sim_queue_reset(&qp->sq);
-	sim_queue_reset(&qp->rq);
+	queue_reset(&qp->sq);
+	queue_reset(&qp->rq);
 }
 
 static bool transition_ok(enum ib_qp_state from, enum ib_qp_state to)

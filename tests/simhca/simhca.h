@@ -560,7 +560,6 @@ void sim_qp_put(struct sim_qp *qp);
 void sim_qp_event(struct sim_qp *qp, enum ib_event_type type);
 void sim_qp_fail(struct sim_qp *qp);
 void sim_qp_kick_all(struct sim_adapter *ad);
-void sim_queue_reset(struct sim_queue *q);
 
 void sim_qp_run(struct sim_job *job);
 void sim_qp_timer(struct sim_timer *timer);
@@ -620,7 +619,6 @@ enum sim_conn_phase {
  * @ad: the adapter
  * @portal: number of the address that was connected to
  * @phase: how far the login got
- * @stage: login stage
  * @greeted: the first login request was answered
  * @discovery: discovery session
  * @invalidate: both sides allow Send with Invalidate
@@ -657,7 +655,6 @@ struct sim_conn {
 	struct sim_adapter *ad;
 	int portal;
 	enum sim_conn_phase phase;
-	u8 stage;
 	bool greeted;
 	bool discovery;
 	bool invalidate;
@@ -707,7 +704,6 @@ enum sim_xfer {
  * @conn: the connection
  * @points: fault points of its response
  * @itt: initiator task tag
- * @cmdsn: its CmdSN
  * @immediate: does not occupy the window
  * @lun: logical unit
  * @cdb: the command
@@ -739,7 +735,6 @@ struct sim_task {
 	struct sim_conn *conn;
 	u64 points;
 	u32 itt;
-	u32 cmdsn;
 	bool immediate;
 	u32 lun;
 	u8 cdb[ISCSI_CDB_SIZE];
@@ -786,8 +781,6 @@ bool sim_cmdsn(struct sim_conn *conn, const struct iscsi_hdr *hdr);
 void sim_proto(struct sim_conn *conn, const char *fmt, ...) __printf(2, 3);
 void sim_pdu_drop(struct sim_pdu *pdu);
 void sim_send_reject(struct sim_conn *conn, const void *bhs, u8 reason);
-void sim_send_ping(struct sim_conn *conn, u32 len);
-void sim_send_async(struct sim_conn *conn, u8 event, u16 p1, u16 p2, u16 p3);
 bool sim_conn_act(struct sim_conn *conn, const struct sim_act *act);
 void sim_target_now(struct sim_adapter *ad, const struct sim_act *act);
 void sim_target_name(struct sim_adapter *ad, int target, char *buf, size_t n);

@@ -405,12 +405,8 @@ void sim_send_reject(struct sim_conn *conn, const void *bhs, u8 reason)
 	sim_pdu_send(conn, pdu, SIM_AT(rsp_reject), SIM_ANY_OP);
 }
 
-/**
- * sim_send_ping - send a NOP-In that wants an answer
- * @conn: the connection
- * @len: bytes of ping data
- */
-void sim_send_ping(struct sim_conn *conn, u32 len)
+/* A NOP-In that wants an answer, with @len bytes of ping data */
+static void send_ping(struct sim_conn *conn, u32 len)
 {
 	u8 data[256];
 	struct sim_pdu *pdu;
@@ -429,15 +425,7 @@ void sim_send_ping(struct sim_conn *conn, u32 len)
 	sim_pdu_send(conn, pdu, SIM_AT(rsp_ping), SIM_ANY_OP);
 }
 
-/**
- * sim_send_async - send an asynchronous message
- * @conn: the connection
- * @event: its code
- * @p1: first parameter
- * @p2: second parameter
- * @p3: third parameter
- */
-void sim_send_async(struct sim_conn *conn, u8 event, u16 p1, u16 p2, u16 p3)
+static void send_async(struct sim_conn *conn, u8 event, u16 p1, u16 p2, u16 p3)
 {
 	struct sim_pdu *pdu = sim_pdu_start(conn, ISCSI_OP_ASYNC_EVENT, 0);
 	struct iscsi_async *hdr;
@@ -525,11 +513,10 @@ bool sim_conn_act(struct sim_conn *conn, const struct sim_act *act)
 		port_act(conn, act);
 		return false;
 	case SIM_DO_nopin:
-		sim_send_ping(conn, act->val);
+		send_ping(conn, act->val);
 		return false;
 	case SIM_DO_async:
-		sim_send_async(conn, act->val, conn->cid, act->off,
-			       act->val2);
+		send_async(conn, act->val, conn->cid, act->off, act->val2);
 		return false;
 	case SIM_DO_reject:
 		sim_send_reject(conn, &none, act->val);

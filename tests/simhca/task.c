@@ -485,7 +485,6 @@ static void fill_task(struct sim_task *task, const struct iser_ctrl *iser,
 	const u8 *l = req->lun.scsi_lun;
 
 	task->itt = (__force u32)req->itt;
-	task->cmdsn = be32_to_cpu(req->cmdsn);
 	task->flags = req->flags;
 	task->edtl = be32_to_cpu(req->data_length);
 	task->lun = (l[0] & 0x3f) << 8 | l[1];
