@@ -61,7 +61,7 @@
 /* The last rounds of a login use them up, when they are not posted again */
 #define ISER_LOGIN_RX		3
 /* Headers, with room for the rest of a 32-octet CDB */
-#define ISER_TX_LEN		128
+#define ISER_TX_LEN		96
 #define ISER_TX_PER_CHUNK	(PAGE_ALIGN(ISER_TX_LEN) / ISER_TX_LEN)
 /* The longest CDB whose additional header segment fits in ISER_TX_LEN */
 #define ISER_MAX_CDB		32
@@ -144,7 +144,6 @@ static_assert(sizeof(struct iser_headers) == ISER_TX_LEN);
  * @headers: of the PDU, for as long as the task lives
  * @send: the Send; a template but for its gather list and flags
  * @sge: @sge[0] is the copy of @headers in conn->tx_ring, the rest immediate data
- * @plain_cqe: of a Send that is not signalled: only ever completes in error
  * @signal_cqe: of a signalled Send, which holds a reference to @task
  * @task: whose Send is signalled
  * @next_chained: next slot whose Send waits for the doorbell
@@ -158,7 +157,6 @@ struct iser_slot {
 	struct iser_headers headers;
 	struct ib_send_wr send;
 	struct ib_sge sge[1 + ISER_DATA_SGE];
-	struct ib_cqe plain_cqe;
 	struct ib_cqe signal_cqe;
 	struct iscsi_task *task;
 	struct iser_slot *next_chained;
@@ -343,6 +341,7 @@ struct iser_link {
  * @logout: a logout request was sent: that the target disconnects is no news
  * @tx_ring: headers of Sends of @slots: of the latest @nr_tx of them
  * @nr_tx: number of buffers
+ * @plain_cqe: of Sends that are not signalled: only ever completes in error
  * @tx_next: which one is used next; under frwd_lock
  * @tx_sent: Sends that used one, modulo 2^32; under frwd_lock
  * @tx_acked: those of them that the adapter will not read again
@@ -414,6 +413,7 @@ struct iser_conn {
 
 	struct iser_ring tx_ring;
 	unsigned int nr_tx;
+	struct ib_cqe plain_cqe;
 	unsigned int tx_next;
 	u32 tx_sent;
 	u32 tx_acked;

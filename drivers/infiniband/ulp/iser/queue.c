@@ -434,11 +434,11 @@ static int iser_slots_create(struct iser_conn *conn, unsigned int n)
 	if (!conn->slots)
 		return -ENOMEM;
 
+	conn->plain_cqe.done = iser_plain_done;
 	conn->nr_slots = n;
 	for (i = 0; i < n; i++) {
 		struct iser_slot *slot = &conn->slots[i];
 
-		slot->plain_cqe.done = iser_plain_done;
 		slot->signal_cqe.done = iser_signalled_done;
 		iser_init_send(conn, &slot->send, slot->sge);
 	}

@@ -119,7 +119,7 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
 		slot->send.wr_cqe = &slot->signal_cqe;
 		slot->send.send_flags = IB_SEND_SIGNALED;
 	} else {
-		slot->send.wr_cqe = &slot->plain_cqe;
+		slot->send.wr_cqe = &conn->plain_cqe;
 		slot->send.send_flags = 0;
 	}
 	iser_chain_slot(conn, slot, &slot->send);
