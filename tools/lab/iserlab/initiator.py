@@ -49,8 +49,8 @@ class Initiator:
         return self.guest.run(f"modprobe {MODULE} {parameters}", check=check)
 
     def unload(self, check=True):
-        """Unload it."""
-        return self.guest.run(f"rmmod {MODULE}", check=check)
+        """Unload it; udev may still have a disk open that has gone."""
+        return self.guest.run(f"udevadm settle && rmmod {MODULE}", check=check)
 
     def identity(self):
         """The source version of the module that is loaded."""
