@@ -74,7 +74,7 @@ def all_is_well(sim, worked, mark):
 def load_once(sim, nth):
     """Load it, short of memory or not; whether that happened."""
     sim.guest.mark(f"load, allocation {nth}")
-    sim.guest.run("rmmod ib_iser")
+    sim.initiator.unload()
     loaded, short = shortage.load(sim.guest, nth)
     assert loaded or short
     if not loaded:

@@ -195,5 +195,4 @@ def leave(steps, guest):
     with steps(LOGOUT):
         guest.run(LOGOUT)
     with steps("rmmod ib_iser"):
-        # udev may still have the disk open that has gone
-        guest.run("udevadm settle && rmmod ib_iser")
+        Initiator(guest).unload()

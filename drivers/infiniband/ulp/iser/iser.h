@@ -75,7 +75,7 @@
 /* for each command, to kill its key with, as that must not have to wait. And so */
 /* many more headers than tasks: those of Sends that are yet to be acknowledged */
 #define ISER_SQ_AHEAD		128
-/* Both, as commands leave them to control PDUs, which libiscsi can't put off */
+/* How many of both commands leave to control PDUs, which libiscsi can't put off */
 #define ISER_SQ_CONTROL		4
 /* Send queue entries kept for draining */
 #define ISER_SQ_SPARE		8
@@ -341,10 +341,10 @@ struct iser_link {
  * @logout: a logout request was sent: that the target disconnects is no news
  * @tx_ring: headers of Sends of @slots: of the latest @nr_tx of them
  * @nr_tx: number of buffers
- * @plain_cqe: of Sends that are not signalled: only ever completes in error
  * @tx_next: which one is used next; under frwd_lock
  * @tx_sent: Sends that used one, modulo 2^32; under frwd_lock
  * @tx_acked: those of them that the adapter will not read again
+ * @plain_cqe: of Sends that are not signalled: only ever completes in error
  * @slots: one per task of the session
  * @nr_slots: number of them
  * @login_tx: data segment of a login or text request
@@ -413,10 +413,10 @@ struct iser_conn {
 
 	struct iser_ring tx_ring;
 	unsigned int nr_tx;
-	struct ib_cqe plain_cqe;
 	unsigned int tx_next;
 	u32 tx_sent;
 	u32 tx_acked;
+	struct ib_cqe plain_cqe;
 	struct iser_slot *slots;
 	unsigned int nr_slots;
 
