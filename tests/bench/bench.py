@@ -72,6 +72,7 @@ SHORT = (*both("4k", 32), *both("4k", 32, batch=16), *both("64k", 8))
 GUARANTEES = {
     "ib_iser": (),
     "same keys": (variants.SAME_KEYS,),
+    "counted tags": (variants.COUNTED_TAGS,),
     "unwaited Sends": (variants.UNWAITED_SENDS,),
     "invalidates alone": (variants.ALONE,),
     "alone, live keys": (variants.ALONE, variants.LIVE_KEYS),
@@ -80,6 +81,7 @@ GUARANTEES = {
 IDEAS = {
     "ib_iser": (),
     "two hw queues": (variants.TWO_QUEUES,),
+    "random tags": (variants.RANDOM_TAGS,),
     "libiscsi's way": (variants.LONG_WAY,),
     "all signalled": (variants.ALL_SIGNALLED,),
     "1 of 128 signalled": (variants.FEW_SIGNALLED,),

@@ -39,8 +39,24 @@ LIVE_KEYS = (
 UNWAITED_SENDS = ((f"{TOP}/task.c", "	if (holds_ref || data_sge || conn->",
                    "	if (holds_ref || conn->"),)
 
+
+def _tags(step):
+    """Tags whose generations are made by something else."""
+    return ((f"{TOP}/task.c", "slot->gen += iser_gen_step(conn);", f"slot->gen += {step};"),
+            (f"{TOP}/task.c", "static u32 iser_gen_step(",
+             "static u32 __maybe_unused iser_gen_step("),
+            (f"{TOP}/task.c", "#include <scsi/scsi_cmnd.h>\n",
+             "#include <linux/random.h>\n#include <scsi/scsi_cmnd.h>\n"))
+
+
+# A target knows which tag comes next.
+COUNTED_TAGS = _tags("1")
+
 # A key is the same each time.
 SAME_KEYS = ((f"{TOP}/mr.c", "	ib_update_fast_reg_key(mr, ib_inc_rkey(mr->rkey));\n", ""),)
+
+# Tags are made of the kernel's own random numbers.
+RANDOM_TAGS = _tags("1 + get_random_u16() % ISER_ITT_GEN_MASK")
 
 
 # Two hardware queues: the block layer finishes a command at once, under libiscsi's locks.

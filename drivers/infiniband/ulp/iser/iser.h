@@ -32,6 +32,7 @@
 #include <linux/llist.h>
 #include <linux/mutex.h>
 #include <linux/ratelimit.h>
+#include <linux/siphash.h>
 #include <linux/socket.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
@@ -345,6 +346,9 @@ struct iser_link {
  * @tx_sent: Sends that used one, modulo 2^32; under frwd_lock
  * @tx_acked: those of them that the adapter will not read again
  * @plain_cqe: of Sends that are not signalled: only ever completes in error
+ * @gen_key: makes the tags' generations ones that nobody can foresee
+ * @gen_bits: what the next ones are made of; under frwd_lock
+ * @nr_gens: how many were made; under frwd_lock
  * @slots: one per task of the session
  * @nr_slots: number of them
  * @login_tx: data segment of a login or text request
@@ -417,6 +421,9 @@ struct iser_conn {
 	u32 tx_sent;
 	u32 tx_acked;
 	struct ib_cqe plain_cqe;
+	siphash_key_t gen_key;
+	u64 gen_bits;
+	u64 nr_gens;
 	struct iser_slot *slots;
 	unsigned int nr_slots;
 
@@ -600,10 +607,6 @@ int iser_post_login_rx(struct iser_conn *conn);
 int iser_post_all_rx(struct iser_conn *conn);
 void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx);
 void iser_login_over_work(struct work_struct *work);
-void iser_copy_headers(struct iser_conn *conn, struct iser_slot *slot,
-		       unsigned int len);
-void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
-		     struct ib_send_wr *send);
 void iser_doorbell(struct iser_conn *conn);
 void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
 		   const char *what);

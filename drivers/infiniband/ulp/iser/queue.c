@@ -25,6 +25,7 @@
  * teardown drains twice for its sake.
  */
 #include <linux/dma-mapping.h>
+#include <linux/random.h>
 #include <linux/slab.h>
 #include <rdma/ib_cm.h>
 #include "iser.h"
@@ -435,6 +436,7 @@ static int iser_slots_create(struct iser_conn *conn, unsigned int n)
 		return -ENOMEM;
 
 	conn->plain_cqe.done = iser_plain_done;
+	get_random_bytes(&conn->gen_key, sizeof(conn->gen_key));
 	conn->nr_slots = n;
 	for (i = 0; i < n; i++) {
 		struct iser_slot *slot = &conn->slots[i];
@@ -701,56 +703,6 @@ void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx)
 	conn->rx_done = NULL;
 	conn->nr_rx_done = 0;
 	iser_post_rx_list(conn, rx);
-}
-
-/**
- * iser_copy_headers - copy a slot's headers to where the adapter reads them
- * @conn: connection, with a buffer left
- * @slot: slot
- * @len: bytes
- *
- * The buffer is the Send's until a completion shows that it was acknowledged,
- * at or behind it. The task may be another one by then, whose tag and key must
- * not go out with a retransmission: the target would know them before the
- * adapter has executed the registration, see iser_alloc_pdu().
- *
- * Context: frwd_lock held.
- */
-void iser_copy_headers(struct iser_conn *conn, struct iser_slot *slot,
-		       unsigned int len)
-{
-	/* All by constants, as this is for each command */
-	unsigned int at = conn->tx_next % ISER_TX_PER_CHUNK;
-	struct iser_chunk *chunk =
-		&conn->tx_ring.chunks[conn->tx_next / ISER_TX_PER_CHUNK];
-
-	((struct iser_headers *)chunk->va)[at] = slot->headers;
-	slot->sge[0].addr = chunk->dma + at * sizeof(slot->headers);
-	slot->sge[0].length = len;
-	conn->tx_sent++;
-	if (++conn->tx_next == conn->nr_tx)
-		conn->tx_next = 0;
-}
-
-/**
- * iser_chain_slot - append the Send of a slot
- * @conn: connection
- * @slot: slot, the headers of whose task it carries
- * @send: the Send
- *
- * What asks for no answer may be gone by the time that the adapter has it, and
- * can't be answered either: it is never marked as posted.
- *
- * Context: frwd_lock held.
- */
-void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
-		     struct ib_send_wr *send)
-{
-	if (iser_slot_hdr(slot)->itt != RESERVED_ITT) {
-		slot->next_chained = conn->chained;
-		conn->chained = slot;
-	}
-	iser_chain(conn, send);
 }
 
 /* What was not posted completes here, as if it had been flushed */

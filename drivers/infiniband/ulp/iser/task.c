@@ -21,7 +21,6 @@
  * down, iser_tasks_release_all() takes back what a drained queue pair can no
  * longer touch.
  */
-#include <linux/random.h>
 #include <scsi/scsi_cmnd.h>
 #include <scsi/scsi_device.h>
 #include <scsi/scsi_eh.h>
@@ -33,14 +32,28 @@
 #define ISER_RELEASE_TIMEOUT	(5 * HZ)
 #define ISER_RELEASE_POLL	(HZ / 10)
 
+/*
+ * How far the next generation is from the one before: nobody can foresee it who
+ * lacks the connection's key. One hash is enough for four, and cheaper than the
+ * kernel's random numbers. Context: frwd_lock held.
+ */
+static u32 iser_gen_step(struct iser_conn *conn)
+{
+	if (conn->nr_gens++ % 4)
+		conn->gen_bits >>= 16;
+	else
+		conn->gen_bits = siphash_1u64(conn->nr_gens, &conn->gen_key);
+	return 1 + (u16)conn->gen_bits % ISER_ITT_GEN_MASK;
+}
+
 /**
  * iser_alloc_pdu - libiscsi is about to build a PDU: tell it where
  * @task: the task
  * @opcode: opcode of the PDU
  *
  * The task tag gets a new generation, except within a login or text exchange,
- * all of whose requests carry the same tag (RFC 7143, section 11.12.3). It is a
- * random one: who answers with it has received the request, and so the adapter
+ * all of whose requests carry the same tag (RFC 7143, section 11.12.3). Nobody
+ * can foresee it: who answers with it has received the request, and so the adapter
  * has executed the registration before it. A target that could foresee the tag
  * might invalidate a key that does not live yet, and use it later.
  *
@@ -60,7 +73,7 @@ int iser_alloc_pdu(struct iscsi_task *task, u8 opcode)
 	slot = &conn->slots[task->itt];
 	opcode &= ISCSI_OPCODE_MASK;
 	if (opcode != ISCSI_OP_LOGIN && opcode != ISCSI_OP_TEXT)
-		slot->gen += 1 + get_random_u16() % ISER_ITT_GEN_MASK;
+		slot->gen += iser_gen_step(conn);
 
 	task->hdr = iser_slot_hdr(slot);
 	task->hdr_max = sizeof(slot->headers.hdr);
@@ -92,6 +105,44 @@ static bool iser_send_reserve(struct iser_conn *conn, unsigned int wrs,
 			      unsigned int keep)
 {
 	return iser_tx_left(conn) > keep && iser_sq_reserve(conn, wrs, keep);
+}
+
+/*
+ * Copy a slot's headers, of which @len bytes are sent, to where the adapter
+ * reads them. The buffer is the Send's until a completion shows that it was
+ * acknowledged, at or behind it. The task may be another one by then, whose tag
+ * and key must not go out with a retransmission: the target would know them
+ * before the adapter has executed the registration, see iser_alloc_pdu().
+ */
+static void iser_copy_headers(struct iser_conn *conn, struct iser_slot *slot,
+			      unsigned int len)
+{
+	/* All by constants, as this is for each command */
+	unsigned int at = conn->tx_next % ISER_TX_PER_CHUNK;
+	struct iser_chunk *chunk =
+		&conn->tx_ring.chunks[conn->tx_next / ISER_TX_PER_CHUNK];
+
+	((struct iser_headers *)chunk->va)[at] = slot->headers;
+	slot->sge[0].addr = chunk->dma + at * sizeof(slot->headers);
+	slot->sge[0].length = len;
+	conn->tx_sent++;
+	if (++conn->tx_next == conn->nr_tx)
+		conn->tx_next = 0;
+}
+
+/*
+ * Append the Send of a slot. What asks for no answer may be gone by the time
+ * that the adapter has it, and can't be answered either: it is never marked as
+ * posted.
+ */
+static void iser_chain_slot(struct iser_conn *conn, struct iser_slot *slot,
+			    struct ib_send_wr *send)
+{
+	if (iser_slot_hdr(slot)->itt != RESERVED_ITT) {
+		slot->next_chained = conn->chained;
+		conn->chained = slot;
+	}
+	iser_chain(conn, send);
 }
 
 /* Hand a slot's Send to the adapter; @wrs send queue entries come with it */
