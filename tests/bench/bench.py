@@ -49,8 +49,8 @@ VERBS_SIZES = (4 << 10, 128 << 10)
 VERBS_COUNT = 200
 BOOT = 600
 # It works when the processor has nothing else to do, so that what happens at once does not
-# depend on who preempts whom, and is the same each time.
-ADAPTER = {"null_data": 1, "engine_prio": 19}
+# depend on who preempts whom, and is the same each time. It gathers headers and 16 pages.
+ADAPTER = {"null_data": 1, "engine_prio": 19, "max_sge": 1 + 16}
 IOS = 16384
 # tables for the terminal: what, and how it is written
 SHOWN = {"insns_per_io": "{:.0f}", "kernel_insns_per_io": "{:.0f}", "iops": "{:.0f}",
@@ -91,7 +91,10 @@ IDEAS = {
     "syncs": (variants.SYNCED,),
     "clearing": (variants.CLEARED,),
     "no immediate data": (variants.FETCHED,),
+    "64k immediate": (variants.GATHERED,),
 }
+# what the simulated target of a variant does otherwise
+KNOBS = {"64k immediate": {"recv_dsl": 64 << 10}}
 
 
 def rounds(meter, compared, workloads, repeats):
@@ -136,7 +139,8 @@ def rivals(guest, hca=None):
 
 
 def _variants(guest, hca, edited):
-    return [peers.Iser(guest, name, peers.own(guest, name, variants.of(*edits)), hca)
+    return [peers.Iser(guest, name, peers.own(guest, name, variants.of(*edits)), hca,
+                       KNOBS.get(name, {}))
             for name, edits in edited.items()]
 
 

@@ -12,7 +12,7 @@ Recovery: none; a peer that cannot be set up ends the run with what the guest sa
 
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from iserlab import module
 from iserlab.initiator import Initiator
@@ -25,6 +25,8 @@ ADDRESS = f"10.0.0.{SERVER}"
 ISER, TCP = Portal(ADDRESS), Portal(ADDRESS, 3262, iser=False)
 NQN, NVME_DISK = "nqn.2026-01.lab.iser.bench", NullDisk("nullb1", DISK_MB)
 SERVED = Target(IQN, (NullDisk("nullb0", DISK_MB),), (ISER, TCP))
+# how much a simulated target takes in one PDU: as much as LIO has room for
+TYPICAL = {"recv_dsl": 8192}
 SETTINGS = {"node.session.cmds_max": 128, "node.session.queue_depth": 128}
 
 NVME_TARGET = """
@@ -90,12 +92,16 @@ class Iser:
     name: str
     ko: str             # a file in the guest
     hca: object = None  # the simulated adapter, if it is not LIO over soft-RoCE
+    knobs: dict = field(default_factory=dict)   # of its, beyond those of TYPICAL
     request: str = "scsi_queue_rq"
 
     def load(self):
         """Load the module; returns where it can log in."""
         self.guest.run(f"! grep -q ^ib_iser /proc/modules || rmmod ib_iser; insmod {self.ko}")
-        return (self.hca.iqn(), self.hca.portal()) if self.hca else (IQN, ISER)
+        if not self.hca:
+            return IQN, ISER
+        self.hca.set(**(TYPICAL | self.knobs))
+        return self.hca.iqn(), self.hca.portal()
 
     def disk(self):
         """Load the module and log in; out again at the end."""

@@ -118,6 +118,10 @@ CLEARED = ((f"{TOP}/transport.c", "	.init_cmd_priv		= iser_init_cmd_priv,\n", ""
 FETCHED = ((f"{TOP}/task.c", "	if (n < 0) {\n		task->imm_count = 0;\n",
             "	if (n < 0 || conn) {\n		task->imm_count = 0;\n"),)
 
+# Immediate data of up to 16 pages, where a target takes that much.
+GATHERED = ((f"{TOP}/iser.h", "#define ISER_DATA_SGE		4\n",
+             "#define ISER_DATA_SGE		16\n"),)
+
 
 def of(*edits):
     """The module with all these edits."""
