@@ -76,27 +76,33 @@ static bool iser_state_allowed(enum iser_state from, enum iser_state to)
 	}
 }
 
-/* The one place where the state changes. Context: any. */
+/* The one place where the state changes. Context: any; state_lock held. */
+static bool iser_conn_change_state(struct iser_conn *conn, enum iser_state to,
+				   int error)
+{
+	enum iser_state from = conn->state;
+
+	if (!iser_state_allowed(from, to))
+		return false;
+	if (error)
+		WRITE_ONCE(conn->error, error);
+	/* Who sees the state sees why */
+	smp_store_release(&conn->state, to);
+	trace_iser_state(conn, from, to, error);
+	return true;
+}
+
+/* Go on to another state, unless it is not the next one. Context: any. */
 static bool iser_conn_set_state(struct iser_conn *conn, enum iser_state to,
 				int error)
 {
-	enum iser_state from;
 	unsigned long flags;
-	bool allowed;
+	bool changed;
 
 	spin_lock_irqsave(&conn->state_lock, flags);
-	from = conn->state;
-	allowed = iser_state_allowed(from, to);
-	if (allowed) {
-		if (error)
-			WRITE_ONCE(conn->error, error);
-		/* Who sees the state sees why */
-		smp_store_release(&conn->state, to);
-	}
+	changed = iser_conn_change_state(conn, to, error);
 	spin_unlock_irqrestore(&conn->state_lock, flags);
-	if (allowed)
-		trace_iser_state(conn, from, to, error);
-	return allowed;
+	return changed;
 }
 
 /**
@@ -109,11 +115,18 @@ static bool iser_conn_set_state(struct iser_conn *conn, enum iser_state to,
  */
 bool iser_conn_fail(struct iser_conn *conn, int error)
 {
-	if (!iser_conn_set_state(conn, ISER_CLOSING, error))
-		return false;
-	kref_get(&conn->ref);
-	queue_work(iser_wq, &conn->teardown);
-	return true;
+	unsigned long flags;
+	bool first;
+
+	spin_lock_irqsave(&conn->state_lock, flags);
+	first = iser_conn_change_state(conn, ISER_CLOSING, error);
+	if (first) {
+		/* Who comes second may drop all other references at once */
+		kref_get(&conn->ref);
+		queue_work(iser_wq, &conn->teardown);
+	}
+	spin_unlock_irqrestore(&conn->state_lock, flags);
+	return first;
 }
 
 /**

@@ -5,7 +5,7 @@
  * A connection (struct iser_conn) is one RDMA connection, from ep_connect()
  * until its last reference is dropped; it owns every RDMA resource. The iSCSI
  * connection borrows it through a link from bind to stop. It is in one of
- * five states; iser_conn_set_state() is the only function that changes it:
+ * five states; iser_conn_change_state() is the only function that changes it:
  *
  *	RESOLVING -> CONNECTING -> UP -> CLOSING -> CLOSED
  *	     |           |                  ^
@@ -479,7 +479,7 @@ static inline bool iser_conn_listens(const struct iser_conn *conn)
 {
 	if (iser_conn_is_up(conn))
 		return true;
-	/* Pairs with iser_conn_set_state(): no state without its reason */
+	/* Pairs with iser_conn_change_state(): no state without its reason */
 	smp_rmb();
 	return READ_ONCE(conn->error) == -ECONNRESET;
 }
