@@ -427,7 +427,7 @@ struct scsi_cmnd *rig_send(struct rig *rig, enum dma_data_direction dir,
 	struct scsi_cmnd *sc = rig_pages(rig, dir, len);
 
 	/* Several in a row must not have to wait for MRs to be made */
-	flush_work(&rig->conn->mr_grow);
+	flush_delayed_work(&rig->conn->mr_grow);
 	KUNIT_ASSERT_EQ(rig->test, 0, rig_queue(rig, sc));
 	return sc;
 }

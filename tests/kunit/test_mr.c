@@ -130,6 +130,29 @@ static void growth_fails(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 16, conn->nr_mrs);
 }
 
+/* A device that had no more is not asked again with every command */
+static void growth_pauses(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .tasks = 32);
+	struct iser_conn *conn = rig->conn;
+	struct iser_mr *imr[ISER_MR_FIRST];
+	int i;
+
+	rig->fake->mr_fails_at = 0;
+	mutex_lock(&conn->mutex);
+	KUNIT_EXPECT_EQ(test, -ENOMEM, iser_mr_grow(conn, 16));
+	for (i = 0; i < ISER_MR_FIRST; i++)
+		imr[i] = get(conn);
+	mutex_unlock(&conn->mutex);
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, ISER_MR_FIRST, conn->nr_mrs);
+	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&conn->mr_grow));
+	flush_delayed_work(&conn->mr_grow);
+	KUNIT_EXPECT_EQ(test, 2 * ISER_MR_FIRST, conn->nr_mrs);
+	for (i = 0; i < ISER_MR_FIRST; i++)
+		put(conn, imr[i]);
+}
+
 static void start_needs_one(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .stop_at = RIG_LOGGED_IN);
@@ -150,7 +173,7 @@ static void no_growth_when_down(struct kunit *test)
 
 	mutex_lock(&conn->mutex);
 	iser_conn_fail(conn, -EIO);
-	iser_mr_grow_work(&conn->mr_grow);
+	iser_mr_grow_work(&conn->mr_grow.work);
 	KUNIT_EXPECT_EQ(test, ISER_MR_FIRST, conn->nr_mrs);
 	mutex_unlock(&conn->mutex);
 	rig_settle();
@@ -373,6 +396,7 @@ static struct kunit_case mr_cases[] = {
 	KUNIT_CASE(none_is_busy_then_more),
 	KUNIT_CASE(exhausted_is_busy),
 	KUNIT_CASE(growth_fails),
+	KUNIT_CASE(growth_pauses),
 	KUNIT_CASE(start_needs_one),
 	KUNIT_CASE(no_growth_when_down),
 	KUNIT_CASE(key_changes_each_time),

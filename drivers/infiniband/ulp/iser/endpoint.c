@@ -244,7 +244,7 @@ static void iser_teardown(struct work_struct *work)
 	iser_quiesce(conn);
 	lost = iser_conn_is_lost(conn);
 	iser_drain(conn, lost);
-	cancel_work_sync(&conn->mr_grow);
+	cancel_delayed_work_sync(&conn->mr_grow);
 	cancel_work_sync(&conn->login_over);
 	iser_rings_destroy(conn);
 	iser_mr_destroy_all(conn);
@@ -436,7 +436,7 @@ static struct iser_conn *iser_conn_alloc(const struct sockaddr *dst)
 	spin_lock_init(&conn->dataout_lock);
 	INIT_LIST_HEAD(&conn->dataout_free);
 	INIT_LIST_HEAD(&conn->mr_all);
-	INIT_WORK(&conn->mr_grow, iser_mr_grow_work);
+	INIT_DELAYED_WORK(&conn->mr_grow, iser_mr_grow_work);
 	INIT_WORK(&conn->login_over, iser_login_over_work);
 	ratelimit_state_init(&conn->unasked, HZ, ISER_UNASKED_MAX);
 	/* It says so in its own words */

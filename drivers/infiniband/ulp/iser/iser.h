@@ -82,6 +82,8 @@
 #define ISER_SQ_SPARE		8
 /* Registrations that a session starts with; more come with the load */
 #define ISER_MR_FIRST		8
+/* A device that had no more of them is asked again after so long */
+#define ISER_MR_PAUSE		HZ
 
 struct iser_conn;
 
@@ -453,7 +455,7 @@ struct iser_conn {
 	struct list_head mr_all;
 	unsigned int nr_mrs;
 	bool mr_short;
-	struct work_struct mr_grow;
+	struct delayed_work mr_grow;
 
 	struct ratelimit_state unasked;
 	wait_queue_head_t released;

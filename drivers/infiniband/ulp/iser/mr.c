@@ -85,7 +85,7 @@ static void iser_mr_short(struct iser_conn *conn, int err)
 	if (!conn->mr_short)
 		iser_err(conn, "%s has no more than %u memory regions for this session: error %d\n",
 			 dev_name(&conn->device->dev), conn->nr_mrs, err);
-	conn->mr_short = true;
+	WRITE_ONCE(conn->mr_short, true);
 }
 
 /**
@@ -121,7 +121,7 @@ int iser_mr_grow(struct iser_conn *conn, unsigned int target)
 
 /**
  * iser_mr_grow_work - twice as many MRs, up to one for each task
- * @work: the connection's mr_grow
+ * @work: that of the connection's mr_grow
  *
  * Memory reclaim must not wait for a disk that waits for an MR.
  *
@@ -129,7 +129,8 @@ int iser_mr_grow(struct iser_conn *conn, unsigned int target)
  */
 void iser_mr_grow_work(struct work_struct *work)
 {
-	struct iser_conn *conn = container_of(work, struct iser_conn, mr_grow);
+	struct iser_conn *conn = container_of(work, struct iser_conn,
+					      mr_grow.work);
 	unsigned int noio = memalloc_noio_save();
 
 	if (iser_conn_is_up(conn))
@@ -170,7 +171,8 @@ struct iser_mr *iser_mr_get(struct iser_conn *conn)
 
 	if (llist_empty(&conn->mr_free) &&
 	    READ_ONCE(conn->nr_mrs) < conn->nr_slots)
-		queue_work(iser_wq, &conn->mr_grow);
+		queue_delayed_work(iser_wq, &conn->mr_grow,
+				   READ_ONCE(conn->mr_short) ? ISER_MR_PAUSE : 0);
 	return node ? llist_entry(node, struct iser_mr, free) : NULL;
 }
 
