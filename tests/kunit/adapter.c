@@ -400,7 +400,7 @@ static void fake_drain_sq(struct ib_qp *qp)
 	unsigned int i;
 
 	fake->drains++;
-	for (i = 0; i < fake->nr_sends; i++) {
+	for (i = 0; !fake->deaf && i < fake->nr_sends; i++) {
 		fake_compare(fake, &fake->sends[i]);
 		fake_complete(fake, i, IB_WC_WR_FLUSH_ERR);
 	}
@@ -411,7 +411,7 @@ static void fake_drain_rq(struct ib_qp *qp)
 	struct fake_adapter *fake = to_fake(qp->device);
 	unsigned int i;
 
-	for (i = 0; i < fake->nr_recvs; i++) {
+	for (i = 0; !fake->deaf && i < fake->nr_recvs; i++) {
 		struct ib_wc wc = {
 			.wr_cqe = fake->recvs[i].cqe,
 			.status = IB_WC_WR_FLUSH_ERR,
@@ -607,6 +607,7 @@ void fake_adapter_forget(struct fake_adapter *fake)
 	fake->mr_fails_at = FAKE_NEVER;
 	fake->dma_fails_at = FAKE_NEVER;
 	fake->qp_wr_room = 0;
+	fake->deaf = false;
 	fake->merge = false;
 	fake->mapped = 0;
 	fake->drains = 0;

@@ -82,6 +82,7 @@ struct fake_recv {
  * @mr_fails_at: fault: memory regions that are still made
  * @dma_fails_at: fault: scatter lists that are still mapped
  * @qp_wr_room: fault: work requests that a queue pair has room for, 0: any
+ * @deaf: fault: draining a queue pair flushes nothing
  * @merge: DMA mapping joins what is adjacent
  * @cap: what the last queue pair was made with
  * @qps: queue pairs that exist
@@ -113,6 +114,7 @@ struct fake_adapter {
 	int mr_fails_at;
 	int dma_fails_at;
 	unsigned int qp_wr_room;
+	bool deaf;
 	bool merge;
 
 	struct ib_qp_cap cap;

@@ -170,14 +170,18 @@ static void references(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, finished(sc));
 }
 
-/* The adapter is through with everything before anything is given back */
-static void teardown_takes_all_back(struct kunit *test)
+/*
+ * The adapter is through with everything before anything is given back; or it
+ * never will be, as it does not flush, and then it has lost its queue pair.
+ */
+static void takes_all_back(struct kunit *test, bool deaf)
 {
 	struct rig *rig = rig_make(test, .unsolicited = true,
 				   .first_burst = 24576);
 	struct scsi_cmnd *sc[5];
 	int i;
 
+	rig->fake->deaf = deaf;
 	sc[0] = rig_send(rig, DMA_FROM_DEVICE, 4096);
 	sc[1] = rig_send(rig, DMA_TO_DEVICE, 4096);
 	sc[2] = rig_send(rig, DMA_TO_DEVICE, 32768);
@@ -197,6 +201,16 @@ static void teardown_takes_all_back(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 1,
 				refcount_read(&rig_task(sc[i])->refcount));
 	}
+}
+
+static void teardown_takes_all_back(struct kunit *test)
+{
+	takes_all_back(test, false);
+}
+
+static void teardown_without_a_drain(struct kunit *test)
+{
+	takes_all_back(test, true);
 }
 
 struct aborter {
@@ -355,6 +369,7 @@ static struct kunit_case rules_cases[] = {
 	KUNIT_CASE(signalled_header_holds_its_task),
 	KUNIT_CASE(references),
 	KUNIT_CASE(teardown_takes_all_back),
+	KUNIT_CASE(teardown_without_a_drain),
 	KUNIT_CASE_PARAM(handler_waits_for_the_key, handler_gen_params),
 	KUNIT_CASE(abort_waits_for_the_send),
 	KUNIT_CASE(abort_leaves_others_alone),

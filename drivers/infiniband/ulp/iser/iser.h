@@ -148,7 +148,7 @@ static_assert(sizeof(struct iser_headers) == ISER_TX_LEN);
  * @send: the Send; a template but for its gather list and flags
  * @sge: @sge[0] is the copy of @headers in conn->tx_ring, the rest immediate data
  * @signal_cqe: of a signalled Send, which holds a reference to @task
- * @task: whose Send is signalled
+ * @task: whose Send is signalled, until that completes
  * @next_chained: next slot whose Send waits for the doorbell
  * @retires: send queue entries that the signalled Send's completion frees
  * @acks: what it makes of conn->tx_acked
@@ -175,7 +175,7 @@ struct iser_slot {
  * @sge: header and data
  * @cqe: completion entry
  * @ctrl: the headers
- * @task: referenced until the Send has completed
+ * @task: referenced until the Send has completed, then NULL
  * @retires: send queue entries that the completion frees
  * @node: in conn->dataout_free
  */

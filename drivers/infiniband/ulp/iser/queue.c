@@ -367,6 +367,7 @@ static void iser_signalled_done(struct ib_cq *cq, struct ib_wc *wc)
 	struct iser_slot *slot = container_of(wc->wr_cqe, struct iser_slot,
 					      signal_cqe);
 	struct iser_conn *conn = wc->qp->qp_context;
+	struct iscsi_task *task = slot->task;
 
 	if (wc->status == IB_WC_SUCCESS) {
 		WRITE_ONCE(conn->tx_acked, slot->acks);
@@ -374,7 +375,8 @@ static void iser_signalled_done(struct ib_cq *cq, struct ib_wc *wc)
 	} else {
 		iser_wc_error(conn, wc, "Send");
 	}
-	iscsi_put_task(slot->task);
+	slot->task = NULL;
+	iscsi_put_task(task);
 }
 
 /* Context: softirq, or frwd_lock held for one that could not be posted */
@@ -390,6 +392,7 @@ static void iser_dataout_done(struct ib_cq *cq, struct ib_wc *wc)
 	else
 		iser_wc_error(conn, wc, "Data-Out");
 
+	out->task = NULL;
 	spin_lock_bh(&conn->dataout_lock);
 	list_add(&out->node, &conn->dataout_free);
 	conn->nr_dataout_free++;

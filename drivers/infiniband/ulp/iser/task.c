@@ -598,7 +598,22 @@ void iser_cleanup_task(struct iscsi_task *task)
 		wake_up(&conn->released);
 }
 
-/* Context: back_lock held. The queue pair is drained: nobody can touch it. */
+/*
+ * Does a signalled Send still hold the task? Not if the device was drained as it
+ * should be. (That of a PDU without a response holds the only reference that
+ * there is, which is left to the end of the session.)
+ */
+static bool iser_task_is_sent(struct iser_conn *conn, struct iscsi_task *task)
+{
+	struct iser_slot *slot = &conn->slots[task->itt];
+
+	if (slot->task != task || task->hdr->itt == RESERVED_ITT)
+		return false;
+	slot->task = NULL;
+	return true;
+}
+
+/* Context: back_lock held. The queue pair is gone: nobody can touch it. */
 static void iser_task_take_back(struct iser_conn *conn, struct iscsi_task *task)
 {
 	struct iser_task *it = iser_task(task);
@@ -610,13 +625,29 @@ static void iser_task_take_back(struct iser_conn *conn, struct iscsi_task *task)
 	it->mr = NULL;
 	it->rkey_live = false;
 	it->conn = NULL;
+	if (iser_task_is_sent(conn, task))
+		__iscsi_put_task(task);
 	if (live)
 		__iscsi_put_task(task);
 }
 
+/* The same for Data-Out PDUs */
+static void iser_dataouts_take_back(struct iser_conn *conn)
+{
+	unsigned int i;
+
+	for (i = 0; conn->dataout && i < ISER_DATAOUT_MAX; i++) {
+		struct iscsi_task *task = conn->dataout[i].task;
+
+		conn->dataout[i].task = NULL;
+		if (task)
+			iscsi_put_task(task);
+	}
+}
+
 /**
  * iser_tasks_release_all - take back the memory of every command
- * @conn: connection, bound, its queue pair drained
+ * @conn: connection, bound, its queue pair drained and destroyed
  *
  * Afterwards nothing is mapped or registered; the commands themselves are
  * libiscsi's to answer (completion rule 5).
@@ -633,6 +664,7 @@ void iser_tasks_release_all(struct iser_conn *conn)
 		iser_task_take_back(conn, session->cmds[i]);
 		spin_unlock_bh(&session->back_lock);
 	}
+	iser_dataouts_take_back(conn);
 	wake_up(&conn->released);
 }
 
