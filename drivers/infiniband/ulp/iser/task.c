@@ -698,7 +698,8 @@ static bool iser_victims_gone(const struct iser_victims *v,
 
 	spin_lock_bh(&session->frwd_lock);
 	spin_lock(&session->back_lock);
-	for (i = 0; i < session->cmds_max; i++) {
+	/* Without a connection the session is going, and its tasks soon are gone */
+	for (i = 0; session->leadconn && i < session->cmds_max; i++) {
 		struct iscsi_task *task = session->cmds[i];
 
 		if (!iser_is_victim(v, task))
@@ -794,20 +795,22 @@ static bool iser_session_is_settled(struct iscsi_session *session)
 }
 
 /*
- * A session that is being recovered is being reset already. libiscsi would
- * report another error, which iscsid can take for one of the connection that it
- * is just about to make, and wait for ever. Context: may sleep.
+ * Only a session that works can be reset. One that is being recovered is being
+ * reset already: libiscsi would report another error, which iscsid can take for
+ * one of the connection that it is just about to make, and wait for ever.
+ * Context: may sleep.
  */
 static int iser_recover_target(struct iscsi_session *session,
 			       struct scsi_cmnd *sc)
 {
-	if (iser_session_is_settled(session))
+	if (READ_ONCE(session->state) == ISCSI_STATE_LOGGED_IN)
 		return iscsi_eh_recover_target(sc);
 	/* The error handler waits long, and who calls sg_reset(8) may give up */
 	if (wait_event_state(session->ehwait, iser_session_is_settled(session),
 			     (TASK_KILLABLE | TASK_NOLOAD)))
 		return FAILED;
-	return session->state == ISCSI_STATE_LOGGED_IN ? SUCCESS : FAILED;
+	return READ_ONCE(session->state) == ISCSI_STATE_LOGGED_IN ? SUCCESS :
+								     FAILED;
 }
 
 /**
