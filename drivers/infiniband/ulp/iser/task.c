@@ -226,7 +226,7 @@ static int iser_xmit_control(struct iser_conn *conn, struct iscsi_task *task)
 
 	if (!iser_send_reserve(conn, 1, 0)) {
 		conn->stats.tx_busy++;
-		trace_iser_busy(conn, task->itt, false);
+		trace_iser_busy(conn, task->itt, -EAGAIN);
 		return -EAGAIN;
 	}
 	if (opcode == ISCSI_OP_LOGOUT)
@@ -367,7 +367,6 @@ static int iser_register(struct iser_conn *conn, struct iscsi_task *task,
 	imr = iser_mr_get(conn);
 	if (!imr) {
 		conn->stats.mr_busy++;
-		trace_iser_busy(conn, task->itt, true);
 		return -EBUSY;
 	}
 	it->mr = imr;
@@ -478,6 +477,7 @@ int iser_init_task(struct iscsi_task *task)
 		return err;
 	}
 	it->plan.busy = err;
+	trace_iser_busy(conn, task->itt, err);
 	return 0;
 }
 
@@ -501,7 +501,7 @@ static int iser_xmit_command(struct iser_conn *conn, struct iscsi_task *task)
 		return plan->busy;
 	if (!iser_send_reserve(conn, iser_wrs(it), ISER_SQ_CONTROL)) {
 		conn->stats.tx_busy++;
-		trace_iser_busy(conn, task->itt, false);
+		trace_iser_busy(conn, task->itt, -EAGAIN);
 		iser_dataouts_put(conn, plan);
 		return -EAGAIN;
 	}

@@ -188,20 +188,23 @@ TRACE_EVENT(iser_invalidated,
 );
 
 TRACE_EVENT(iser_busy,
-	TP_PROTO(const struct iser_conn *conn, int slot, bool no_mr),
-	TP_ARGS(conn, slot, no_mr),
+	TP_PROTO(const struct iser_conn *conn, int slot, int error),
+	TP_ARGS(conn, slot, error),
 	TP_STRUCT__entry(
 		__field(const void *, conn)
 		__field(int, slot)
-		__field(bool, no_mr)
+		__field(int, error)
 	),
 	TP_fast_assign(
 		__entry->conn = conn;
 		__entry->slot = slot;
-		__entry->no_mr = no_mr;
+		__entry->error = error;
 	),
 	TP_printk("conn %p slot %d put off: %s", __entry->conn, __entry->slot,
-		  __entry->no_mr ? "no memory region free" : "send queue full")
+		  __print_symbolic(__entry->error,
+				   { -EAGAIN, "send queue full" },
+				   { -EBUSY, "no memory region free" },
+				   { -ENOMEM, "memory can't be mapped now" }))
 );
 
 TRACE_EVENT(iser_wc_error,
