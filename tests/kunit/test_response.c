@@ -696,6 +696,24 @@ static void unexpected_pdus(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
 }
 
+/* A message that iscsid was to get, and nobody is there to get it */
+static void nobody_to_tell(struct kunit *test)
+{
+	static const u8 async[4];
+	struct rig *rig = rig_make(test);
+	struct rig_pdu event = {
+		.opcode = ISCSI_OP_ASYNC_EVENT,
+		.itt = RESERVED_ITT,
+		.data = async,
+		.len = sizeof(async),
+	};
+
+	sock_release(rig->iscsid);
+	rig->iscsid = NULL;
+	rig_receive(rig, &event);
+	expect_dropped(test, rig);
+}
+
 /* What a target says unasked has its limit, and is refused beyond it */
 static void floods(struct kunit *test)
 {
@@ -751,6 +769,7 @@ static struct kunit_case response_cases[] = {
 	KUNIT_CASE(rejected_ping),
 	KUNIT_CASE(rejected_command_as_ping),
 	KUNIT_CASE(unexpected_pdus),
+	KUNIT_CASE(nobody_to_tell),
 	KUNIT_CASE(floods),
 	KUNIT_CASE(speaks_often),
 	{}

@@ -31,6 +31,8 @@ static const char iser_bad_reject[] = "Reject of what was not sent";
 static const char iser_not_send[] = "not a plain Send";
 static const char iser_too_early[] = "full-feature PDU during login";
 static const char iser_too_many[] = "floods with PDUs that answer nothing";
+/* and, which is not its fault */
+static const char iser_untold[] = "iscsid can't be told: no memory, or it is not there";
 
 /*
  * The task that waits for an answer to the request with this tag, which must
@@ -125,9 +127,14 @@ static noinline const char *iser_pass_on(struct iscsi_conn *iscsi,
 
 	if (pdu->opcode == ISCSI_OP_SCSI_CMD_RSP)
 		iser_fix_overflow(&hdr);
-	if (__iscsi_complete_pdu(iscsi, &hdr, pdu->data, pdu->datalen))
+	switch (__iscsi_complete_pdu(iscsi, &hdr, pdu->data, pdu->datalen)) {
+	case 0:
+		return NULL;
+	case ISCSI_ERR_CONN_FAILED:
+		return iser_untold;
+	default:
 		return "refused by the iSCSI layer";
-	return NULL;
+	}
 }
 
 /* What nearly all responses say: done, all data moved, and no more */
@@ -317,7 +324,7 @@ void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 	struct iser_rx *rx = container_of(wc->wr_cqe, struct iser_rx, cqe);
 	struct iser_conn *conn = wc->qp->qp_context;
 	struct iser_pdu pdu = {};
-	const char *why;
+	const char *why, *whose;
 
 	if (wc->status != IB_WC_SUCCESS) {
 		iser_wc_error(conn, wc, "receive");
@@ -327,9 +334,11 @@ void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 		return;
 
 	why = iser_handle(conn, rx, wc, &pdu);
+	whose = why == iser_untold ? "" : "protocol error: ";
 	if (why && iser_conn_fail(conn, -EPROTO))
-		iser_err(conn, "protocol error: %s (PDU of %u bytes, opcode %#x, tag %#x), connection dropped\n",
-			 why, wc->byte_len, iser_opcode_of(rx, wc->byte_len),
+		iser_err(conn, "%s%s (PDU of %u bytes, opcode %#x, tag %#x), connection dropped\n",
+			 whose, why, wc->byte_len,
+			 iser_opcode_of(rx, wc->byte_len),
 			 pdu.hdr ? (__force u32)pdu.hdr->itt : 0);
 	iser_rx_give_back(conn, rx);
 }
