@@ -365,7 +365,6 @@ static inline int sim_verb_fault(struct sim_adapter *ad, u64 points)
 
 #define SIM_LOCAL_DMA_LKEY	0x5ca1ab1eU
 #define SIM_KEY_SHIFT		8
-#define SIM_MAX_SGE		32
 
 struct sim_pd {
 	struct ib_pd ib;

@@ -219,6 +219,8 @@ class Sim:
         if not self.stock:
             module.install(self.guest)
         self.hca = simhca.load(self.guest, dma_device=self.dma_device)
+        # else no mapping would be checked, and nothing would seem to be wrong with them
+        assert self.dma_device or self.hca.counters()["dma_ops"]
         self.initiator = Initiator(self.guest)
         self.initiator.load()
         self.initiator.start(**haste(self.guest.kernel))
@@ -277,6 +279,12 @@ class Sim:
         gauges = ("pds", "qps", "mrs", "rkeys_live", "dma_mapped", "connections", "sessions",
                   "tasks")
         return {name: n for name, n in self.hca.counters().items() if name in gauges and n}
+
+    def ends_well(self, session):
+        """The session goes and leaves nothing, and no rule was broken."""
+        self.initiator.logout(session)
+        assert self.kept_the_rules()
+        assert not self.left()
 
     def use(self, variant):
         """Have a variant of the module loaded, until what is there is cleared."""

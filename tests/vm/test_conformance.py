@@ -15,20 +15,24 @@ BEYOND_LIMITS = "SG_IO ioctl failed"
 
 
 def conformance(session_disk, guest, *tests):
-    """Run libiscsi's test program; (names of the tests that failed, all names, what it said)."""
+    """Run libiscsi's test program to its end; (tests that failed, all tests, what it said)."""
     chosen = " ".join(f"--test={test}" for test in tests)
     said = guest.run(f"iscsi-test-cu --dataloss --verbose {chosen} {session_disk}", check=False,
                      timeout=600).stdout
+    assert "Run Summary" in said, said[-2000:]
     suite, test, failed, ran = None, None, set(), set()
     for found in re.finditer(r"^Suite: (\S+)|^  Test: (\S+) \.\.\.|(passed|FAILED)$", said,
                              re.MULTILINE):
         if found[1]:
             suite = found[1]
         elif found[2]:
+            assert test in ran | {None}, f"{test} has no verdict"
             test = f"SCSI.{suite}.{found[2]}"
+        else:
             ran.add(test)
-        elif found[3] == "FAILED":
-            failed.add(test)
+            if found[3] == "FAILED":
+                failed.add(test)
+    assert test in ran, f"{test} has no verdict"
     return failed, ran, said
 
 
@@ -45,10 +49,13 @@ def test_conformance_is_that_of_iscsi_tcp(lun):
     (tcp,) = host.tcp.login(IQN, host.tcp_portal)
     only_iser = []
     for test in sorted(failed):
-        failed_alone, _, said = conformance(lun.device, host.guest, test)
+        failed_alone, ran, said = conformance(lun.device, host.guest, test)
+        assert ran == {test}
         if not failed_alone or BEYOND_LIMITS in said:
             continue
-        if not conformance(tcp.disk, host.guest, test)[0]:
+        failed_tcp, ran, _ = conformance(tcp.disk, host.guest, test)
+        assert ran == {test}
+        if not failed_tcp:
             only_iser.append(said)
     host.tcp.logout(tcp)
     assert not only_iser, "\n".join(only_iser)

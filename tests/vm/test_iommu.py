@@ -31,8 +31,7 @@ MAPPED = "/sys/kernel/debug/dma-api/dump"      # on a kernel that keeps account
 
 def ends_well(sim, session):
     """Nothing was touched that was not mapped, and nothing is left."""
-    sim.initiator.logout(session)
-    assert sim.kept_the_rules() and not sim.left()
+    sim.ends_well(session)
     mapped = sim.guest.run(f"[ ! -e {MAPPED} ] || ! grep {sim.dma_device} {MAPPED}", check=False)
     assert not mapped.status, mapped.stdout
 

@@ -57,8 +57,12 @@ def test_discovery_needs_the_password_that_the_target_asks_for(host):
     assert host.initiator.targets(host.portal, ALICE) == [(str(host.portal), IQN)]
 
 
-@pytest.mark.parametrize("where", ("closed port", "TCP-only portal", "nobody there", "no route"))
-def test_discovery_fails_soon_and_says_why(host, where):
+@pytest.mark.parametrize("where, reason", (
+    ("closed port", "connection refused: nothing listens for iSER there"),
+    ("TCP-only portal", "connection refused: nothing listens for iSER there"),
+    ("nobody there", "no RDMA device reaches this address"),
+    ("no route", "no RDMA device reaches this address")))
+def test_discovery_fails_soon_and_says_why(host, where, reason):
     """iscsiadm ends with an error and the kernel's log has the address and the reason."""
     portal = {"closed port": Portal(host.port.ipv4, CLOSED_PORT),
               "TCP-only portal": host.tcp_portal,
@@ -69,7 +73,7 @@ def test_discovery_fails_soon_and_says_why(host, where):
     refused = host.initiator.discover(portal, check=False)
     assert refused.status and "connection failure" in refused.stderr
     assert refused.seconds < SOON
-    assert portal.address in host.guest.console(mark)
+    assert f"iser: {portal}: {reason}" in host.guest.console(mark)
 
 
 # login

@@ -15,6 +15,8 @@ import time
 
 import pytest
 
+from iserlab.guest import CommandFailed
+
 KERNELS = ("debug",)
 SAMPLE = 12
 
@@ -228,9 +230,7 @@ def ends_well(sim, session):
     """Data are right over the session, which then goes and leaves nothing."""
     sim.hca.calm()
     sim.io(session, size="512k")
-    sim.initiator.logout(session)
-    assert sim.kept_the_rules()
-    assert not sim.left()
+    sim.ends_well(session)
 
 
 @pytest.mark.parametrize("what", HARMLESS)
@@ -257,6 +257,16 @@ def test_what_ends_a_connection(simlun, what, rules, reason):
     said = re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark))
     # the CM may be heard before the adapter says why
     assert re.search(reason, "\n".join(said[:2]))
+
+
+@pytest.mark.parametrize("do", ("nodata", "partial"))
+def test_bad_data_are_seen(sim, do):
+    """By the I/O of these tests; nobody else can know."""
+    session = sim.login()
+    add(sim, f"at=read nth=3 do={do}")
+    with pytest.raises(CommandFailed):
+        sim.io(session)
+    assert happened(sim)
 
 
 def test_a_logout_that_the_target_asks_for(simlun):

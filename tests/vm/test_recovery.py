@@ -7,9 +7,11 @@ and the module have to come back by themselves, and fio must not notice more tha
 Recovery: a fault that a failed test left behind is ended when its guests are cleared.
 """
 
+import re
 import time
 from contextlib import contextmanager
 
+from iserlab.paths import REPO
 from iserlab.target import Portal, Target
 from rig import IQN
 
@@ -18,16 +20,8 @@ IO = ("fio --name=io --filename={disk} --rw=randwrite --bs=16k --size=32m --io_s
       "--verify=crc32c --verify_backlog=128 --verify_fatal=1 --output=/dev/null")
 WARM_UP, AFTER = 3, 5
 
-# as Documentation/operations.rst has it, but for what a short test must not wait for
-MULTIPATH = """
-defaults {
-    find_multipaths       no
-    path_grouping_policy  multibus
-    path_selector         "queue-length 0"
-    no_path_retry         queue
-    polling_interval      1
-}
-"""
+# what a short test must not wait for
+OFTEN = "    polling_interval 1\n}"
 IMPATIENT = {"node.session.timeo.replacement_timeout": 5,
              "node.conn[0].timeo.noop_out_interval": 2, "node.conn[0].timeo.noop_out_timeout": 3}
 
@@ -76,10 +70,16 @@ def test_the_link_is_down_for_twenty_seconds(pair):
     assert [each.number for each in pair.initiator.sessions()] == [session.number]
 
 
+def recipe():
+    """The multipath.conf that Documentation/operations.rst recommends."""
+    text = (REPO / "Documentation" / "operations.rst").read_text()
+    return re.search(r"/etc/multipath.conf\n(    defaults \{\n.*?\n)    \}\n", text, re.DOTALL)[1]
+
+
 @contextmanager
 def multipath(guest, paths):
     """The disk that multipathd makes of so many paths; gone afterwards."""
-    guest.write("/etc/multipath.conf", MULTIPATH)
+    guest.write("/etc/multipath.conf", recipe() + OFTEN)
     guest.run("modprobe -a dm-multipath dm-queue-length && multipathd")
     try:
         yield guest.run(f"""

@@ -35,8 +35,7 @@ BARE = "  NOT EXPLAINED"
 REASONS = REPO / "Documentation" / "coverage.rst"
 # whose lines count
 COUNTED = ("drivers/infiniband/ulp/iser/", "include/iser/")
-# Where the objects are that these are compiled into. The simulated adapter
-# shares a header with the module, but is not the module.
+# Where the objects are that these are compiled into.
 OBJECTS = ("drivers/infiniband/ulp/iser", "tests/kunit")
 
 # Files there have no length, so tar alone would find them empty. The kernel

@@ -39,7 +39,7 @@ class Module:
 IB_ISER = Module("ib_iser", ".", "drivers/infiniband/ulp/iser/ib_iser.ko",
                  ("Kbuild", "Makefile", "drivers", "include"))
 SIMHCA = Module("simhca", "tests/simhca", "tests/simhca/simhca.ko",
-                ("tests/simhca", "include"))
+                ("tests/simhca",))
 
 
 def sources(module):

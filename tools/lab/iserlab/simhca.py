@@ -15,8 +15,7 @@ Normally:
 Names of knobs, counters, points and verbs are the module's own; its refusal of one is
 a CommandFailed with the kernel's explanation in dmesg. Documentation/simhca.rst lists them.
 
-Recovery: calm() takes all faults and knobs back; unload() removes the device under
-whatever uses it, as the module does.
+Recovery: calm() takes all faults and knobs back.
 """
 
 import contextlib
@@ -146,8 +145,3 @@ def load(guest, adapters=1, shared=False, dma_device=None, **knobs):
     guest.run(f"insmod /root/simhca.ko {' '.join(words)}")
     made = [Adapter(guest, number, shared) for number in range(adapters)]
     return made[0] if adapters == 1 else made
-
-
-def unload(guest, check=True):
-    """Unload the module, whatever uses its devices."""
-    return guest.run("rmmod simhca", check=check)
