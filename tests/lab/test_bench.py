@@ -138,6 +138,13 @@ def test_the_guard(value, was, bad):
     assert len(lines) == bad
 
 
+def test_the_guard_takes_the_cheapest():
+    """What happened besides, in one of the rounds, counts for nothing."""
+    figures = dict.fromkeys(guard.FIGURES, 2)
+    assert guard.cheapest([figures | {"cqes_per_io": 3}, figures | {"wrs_per_io": 1}]) == \
+        figures | {"wrs_per_io": 1}
+
+
 def test_the_guard_on_another_release():
     """It may be the kernel that is dearer."""
     _, said = guard.worse({"w": {"wrs_per_io": 2}}, {"w": {"wrs_per_io": 1}}, "6.1.9", "6.1.8")
