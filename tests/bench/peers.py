@@ -28,6 +28,8 @@ SERVED = Target(IQN, (NullDisk("nullb0", DISK_MB),), (ISER, TCP))
 # how much a simulated target takes in one PDU: as much as LIO has room for
 TYPICAL = {"recv_dsl": 8192}
 SETTINGS = {"node.session.cmds_max": 128, "node.session.queue_depth": 128}
+# the target decides how much goes into one PDU
+UNLIMITED = {"node.conn[0].iscsi.MaxXmitDataSegmentLength": 256 << 10}
 
 NVME_TARGET = """
 set -e
@@ -72,9 +74,9 @@ wait
 
 
 @contextlib.contextmanager
-def logged_in(initiator, iqn, portal):
+def logged_in(initiator, iqn, portal, more=()):
     """The disk of a session that ends with the block."""
-    (session,) = initiator.login(iqn, portal, SETTINGS)
+    (session,) = initiator.login(iqn, portal, SETTINGS | dict(more))
     yield session.disk
     initiator.clear()
 
@@ -105,7 +107,7 @@ class Iser:
 
     def disk(self):
         """Load the module and log in; out again at the end."""
-        return logged_in(self.initiator(), *self.load())
+        return logged_in(self.initiator(), *self.load(), UNLIMITED if self.hca else ())
 
     def initiator(self):
         """Who logs in."""
