@@ -11,6 +11,7 @@ import re
 import time
 from contextlib import contextmanager
 
+from iserlab import simhca
 from iserlab.paths import REPO
 from iserlab.target import Portal, Target
 from rig import IQN
@@ -117,6 +118,44 @@ def test_a_path_is_lost_and_comes_again(pair):
         wait_for(pair.initiator, goes, "LOGGED_IN", 90)
         io.wait(timeout=120)
     pair.far.run(address.format("del"))
+
+
+@contextmanager
+def two_adapters(sim):
+    """Two ways to the same disks, instead of the one adapter."""
+    sim.guest.run("rmmod simhca")
+    try:
+        yield simhca.load(sim.guest, adapters=2, shared=True)
+    finally:
+        sim.initiator.clear()
+        sim.guest.run("rmmod simhca")
+        sim.hca = simhca.load(sim.guest)
+
+
+def test_an_adapter_goes_and_comes_again(sim):
+    """One of two simulated adapters is unplugged: I/O goes on over the other, then over both."""
+    guest = sim.guest
+    with two_adapters(sim) as (stays, goes):
+        (_, lost) = (sim.initiator.login(hca.iqn(), hca.portal(), IMPATIENT)[0]
+                     for hca in (stays, goes))
+        ride_out(guest, sim.initiator, lost, goes)
+        for hca in (stays, goes):
+            assert not hca.counters().violations
+
+
+def ride_out(guest, initiator, lost, goes):
+    """I/O over both, while an adapter is away."""
+    with multipath(guest, paths=2) as disk:
+        io = guest.spawn(IO.format(disk=disk, seconds=WARM_UP + 25 + AFTER))
+        time.sleep(WARM_UP)
+        goes.power(False)
+        wait_for(initiator, lost, "FAILED", 60)
+        failed = written(guest, disk)
+        time.sleep(10)
+        assert written(guest, disk) > failed and io.poll() is None
+        goes.power(True)
+        wait_for(initiator, lost, "LOGGED_IN", 90)
+        io.wait(timeout=120)
 
 
 def written(guest, disk):
