@@ -377,7 +377,8 @@ struct iser_link {
  * @mr_all: all of them; only who starts the connection, then @mr_grow, then the
  *	teardown touch it
  * @nr_mrs: number of them
- * @mr_short: it was said that there can't be more; by who may touch @mr_all
+ * @mr_short: it was said that there can't be more, so that one asks less often;
+ *	written by who may touch @mr_all
  * @mr_grow: makes more
  * @unasked: how many PDUs that answer no request are too many
  * @released: woken when a command that was aborted is finished

@@ -31,7 +31,7 @@ static const char iser_bad_reject[] = "Reject of what was not sent";
 static const char iser_not_send[] = "not a plain Send";
 static const char iser_too_early[] = "full-feature PDU during login";
 static const char iser_too_many[] = "floods with PDUs that answer nothing";
-/* and, which is not its fault */
+/* Or with this side, which the target is not to be blamed for */
 static const char iser_untold[] = "iscsid can't be told: no memory, or it is not there";
 
 /*
@@ -312,6 +312,11 @@ static u8 iser_opcode_of(const struct iser_rx *rx, u32 len)
 	return ((struct iscsi_hdr *)(rx->buf + sizeof(struct iser_ctrl)))->opcode;
 }
 
+static const char *iser_prefix(const char *why)
+{
+	return why == iser_untold ? "" : "protocol error: ";
+}
+
 /**
  * iser_recv_done - a PDU has arrived, or never will
  * @cq: completion queue
@@ -324,7 +329,7 @@ void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 	struct iser_rx *rx = container_of(wc->wr_cqe, struct iser_rx, cqe);
 	struct iser_conn *conn = wc->qp->qp_context;
 	struct iser_pdu pdu = {};
-	const char *why, *whose;
+	const char *why;
 
 	if (wc->status != IB_WC_SUCCESS) {
 		iser_wc_error(conn, wc, "receive");
@@ -334,10 +339,9 @@ void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 		return;
 
 	why = iser_handle(conn, rx, wc, &pdu);
-	whose = why == iser_untold ? "" : "protocol error: ";
 	if (why && iser_conn_fail(conn, -EPROTO))
 		iser_err(conn, "%s%s (PDU of %u bytes, opcode %#x, tag %#x), connection dropped\n",
-			 whose, why, wc->byte_len,
+			 iser_prefix(why), why, wc->byte_len,
 			 iser_opcode_of(rx, wc->byte_len),
 			 pdu.hdr ? (__force u32)pdu.hdr->itt : 0);
 	iser_rx_give_back(conn, rx);
