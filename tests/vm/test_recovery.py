@@ -105,18 +105,8 @@ def test_a_path_is_lost_and_comes_again(pair):
     (stays,), (goes,) = (pair.initiator.login(IQN, portal, IMPATIENT)
                          for portal in target.portals)
 
-    with multipath(pair.near, paths=2) as disk:
-        io = pair.near.spawn(IO.format(disk=disk, seconds=WARM_UP + 25 + AFTER))
-        time.sleep(WARM_UP)
-        pair.far.run(address.format("del"))
-        wait_for(pair.initiator, goes, "FAILED", 60)
-        failed = written(pair.near, disk)
-        time.sleep(10)
-        assert written(pair.near, disk) > failed and io.poll() is None
-        assert pair.near.read(state_file(stays)).strip() == "LOGGED_IN"
-        pair.far.run(address.format("add"))
-        wait_for(pair.initiator, goes, "LOGGED_IN", 90)
-        io.wait(timeout=120)
+    ride_out(pair.initiator, stays, goes, lambda: pair.far.run(address.format("del")),
+             lambda: pair.far.run(address.format("add")))
     pair.far.run(address.format("del"))
 
 
@@ -134,27 +124,29 @@ def two_adapters(sim):
 
 def test_an_adapter_goes_and_comes_again(sim):
     """One of two simulated adapters is unplugged: I/O goes on over the other, then over both."""
-    guest = sim.guest
-    with two_adapters(sim) as (stays, goes):
-        (_, lost) = (sim.initiator.login(hca.iqn(), hca.portal(), IMPATIENT)[0]
-                     for hca in (stays, goes))
-        ride_out(guest, sim.initiator, lost, goes)
-        for hca in (stays, goes):
+    with two_adapters(sim) as adapters:
+        stays, goes = (sim.initiator.login(hca.iqn(), hca.portal(), IMPATIENT)[0]
+                       for hca in adapters)
+        ride_out(sim.initiator, stays, goes, lambda: adapters[1].power(False),
+                 lambda: adapters[1].power(True))
+        for hca in adapters:
             assert not hca.counters().violations
 
 
-def ride_out(guest, initiator, lost, goes):
-    """I/O over both, while an adapter is away."""
+def ride_out(initiator, stays, goes, take, give):
+    """I/O over the paths of two sessions, one of which is taken away and given back."""
+    guest = initiator.guest
     with multipath(guest, paths=2) as disk:
         io = guest.spawn(IO.format(disk=disk, seconds=WARM_UP + 25 + AFTER))
         time.sleep(WARM_UP)
-        goes.power(False)
-        wait_for(initiator, lost, "FAILED", 60)
+        take()
+        wait_for(initiator, goes, "FAILED", 60)
         failed = written(guest, disk)
         time.sleep(10)
         assert written(guest, disk) > failed and io.poll() is None
-        goes.power(True)
-        wait_for(initiator, lost, "LOGGED_IN", 90)
+        assert guest.read(state_file(stays)).strip() == "LOGGED_IN"
+        give()
+        wait_for(initiator, goes, "LOGGED_IN", 90)
         io.wait(timeout=120)
 
 
