@@ -75,6 +75,6 @@ SIM_KNOB(max_burst, LOGIN, 262144, 512, 16777215, "MaxBurstLength")
 SIM_KNOB(max_r2t, LOGIN, 1, 1, 255, "MaxOutstandingR2T")
 SIM_KNOB(recv_dsl, LOGIN, 8192, 512, 262144, "TargetRecvDataSegmentLength")
 SIM_KNOB(rsp_dsl, LOGIN, 128, 0, 8192,
-	 "longest data segment the target sends; 0: negotiated")
+	 "longest data segment the target sends; 0: the default of 8192")
 
 #undef SIM_KNOB

@@ -73,10 +73,12 @@ static void link_changed(void *arg)
 	struct sim_adapter *ad = arg;
 	bool up = sim_knob(ad, link);
 
-	if (!sim_knob(ad, port_events))
-		return;
-	sim_netdev_link(ad, up);
-	sim_device_event(ad, up ? IB_EVENT_PORT_ACTIVE : IB_EVENT_PORT_ERR);
+	if (sim_knob(ad, port_events)) {
+		sim_netdev_link(ad, up);
+		sim_device_event(ad, up ? IB_EVENT_PORT_ACTIVE :
+					  IB_EVENT_PORT_ERR);
+	}
+	sim_qp_kick_all(ad);
 }
 
 static int set(struct sim_adapter *ad, const char *name, const char *text)
@@ -118,10 +120,8 @@ int sim_knobs_write(struct sim_adapter *ad, char *text)
 	else
 		while (!ret && sim_next_pair(&text, &key, &value))
 			ret = set(ad, key, value);
-	if (link != sim_knob(ad, link) && ad->netdev) {
+	if (link != sim_knob(ad, link) && ad->netdev)
 		sim_engine_call(ad, link_changed, ad);
-		sim_qp_kick_all(ad);
-	}
 	sim_engine_set_prio(ad);
 	return ret;
 }

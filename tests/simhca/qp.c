@@ -300,25 +300,19 @@ void sim_qp_fail(struct sim_qp *qp)
 	sim_engine_kick(qp->ad, &qp->job);
 }
 
-static void kick_all(void *arg)
+/**
+ * sim_qp_kick_all - have the engine look at every queue pair
+ * @ad: the adapter
+ *
+ * Engine context.
+ */
+void sim_qp_kick_all(struct sim_adapter *ad)
 {
-	struct sim_adapter *ad = arg;
 	struct sim_qp *qp;
 	unsigned long i;
 
 	xa_for_each(&ad->qps, i, qp)
 		sim_engine_kick(ad, &qp->job);
-}
-
-/**
- * sim_qp_kick_all - have the engine look at every queue pair
- * @ad: the adapter
- *
- * Process context.
- */
-void sim_qp_kick_all(struct sim_adapter *ad)
-{
-	sim_engine_call(ad, kick_all, ad);
 }
 
 static bool send_wr_ok(struct sim_qp *qp, const struct ib_send_wr *wr)

@@ -464,7 +464,7 @@ static void port_act(struct sim_conn *conn, const struct sim_act *act)
 	WRITE_ONCE(ad->knobs[SIM_K_link], link);
 	sim_netdev_link(ad, link);
 	sim_device_event(ad, link ? IB_EVENT_PORT_ACTIVE : IB_EVENT_PORT_ERR);
-	sim_engine_kick(ad, &conn->qp->job);
+	sim_qp_kick_all(ad);
 	if (!link && up.us)
 		act_later(conn, &up);
 }
