@@ -31,9 +31,12 @@ HARMLESS = {
     "registration is late": "at=wr_reg nth=4 count=9 do=delay us=20000",
     "ping of the target": "at=rsp_write nth=3 do=nopin val=0",
     "headers with flags of an initiator": "at=rsp nth=4 count=9 do=set off=0 bytes=1c",
+    "reserved fields are in use": "at=rsp_cmd nth=4 count=9 do=xor off=36 bytes=ffffffffffffffff",
     # real ones tell of the queue pair's end, too
     "event of the completion queue": "at=rsp_read nth=3 do=cq_error",
+    "event of the adapter": "at=rsp_read nth=3 do=dev_fatal",
     "port goes and comes": "at=rsp_write nth=3 do=port_down val=300000",
+    "port comes and was there": "at=rsp_write nth=3 do=port_up",
     "no MR can be mapped now": "at=dma_map nth=9 count=5 do=fail errno=ENOMEM",
     "the window does not open": "at=rsp nth=4 count=3 do=set off=60 bytes=00000000",
 }
@@ -46,6 +49,10 @@ REASONS = {
         "iSER header only": "at=rsp_read nth=3 do=trunc val=28",
         "part of the iSER header": "at=rsp_write nth=3 do=trunc val=27",
         "part of the iSCSI header": "at=rsp_read nth=3 do=trunc val=75",
+        "half a ping": "at=rsp_write nth=3 do=nopin val=0;at=rsp_ping do=trunc val=60",
+        "half an event": "at=rsp_write nth=3 do=async val=4 off=0 val2=0;"
+                         "at=rsp_async do=trunc val=60",
+        "half a Reject": "at=rsp_write nth=3 do=reject val=4;at=rsp_reject do=trunc val=60",
     },
     "message longer than its data segment": {
         "longer than it says": "at=rsp_write nth=3 do=extend val=13",
@@ -79,6 +86,9 @@ REASONS = {
         "login response": "at=rsp_write nth=3 do=set off=28 bytes=23",
         "text response": "at=rsp_write nth=3 do=set off=28 bytes=24",
     },
+    "Reject of what was not sent": {
+        "Reject of no request": "at=rsp_write nth=3 do=reject val=4",
+    },
     "refused by the iSCSI layer": {
         "ping with data": "at=rsp_write nth=3 do=nopin val=40",
         "no tag": "at=rsp_read nth=3 do=itt val=0xffffffff",
@@ -102,6 +112,8 @@ REASONS = {
         "invalidates another session's": "at=rsp_read nth=3 do=inv mode=foreign",
         "invalidates what is invalid": "at=rsp_read nth=3 do=inv mode=stale",
         "data after the response": "at=read nth=3 do=touch us=2000",
+        "response before the data": "at=read nth=3 do=early us=2000",
+        "response before data are fetched": "at=write nth=3 do=early us=2000",
     },
     # the target goes
     "the target closed the connection": {
@@ -155,6 +167,10 @@ REASONS = {
 FATAL = [(what, rules, reason) for reason, cases in REASONS.items()
          for what, rules in cases.items()]
 
+# By which a target says that data are there, which are not.
+LIES = ("invalidates another command's", "response before the data",
+        "response before data are fetched")
+
 # Verbs that say no while a session is made, and PDUs that are wrong then. May fail, or not.
 AT_LOGIN = {
     "no PD": "at=alloc_pd do=fail errno=ENOMEM",
@@ -195,6 +211,20 @@ AT_LOGIN = {
     "first command never answered": "at=cmd do=close",
 }
 
+# While somebody asks what there is.
+AT_DISCOVERY = {
+    "no text response": "at=rsp_text do=drop",
+    "half a text response": "at=rsp_text do=trunc val=60",
+    "text response with a wrong tag": "at=rsp_text do=itt val=0x1234",
+    "text response twice": "at=rsp_text do=dup",
+    "text response too long": "at=rsp_text do=extend val=9000",
+    "text response with a wrong length": "at=rsp_text do=set off=33 bytes=00ffff",
+    "text response that is something else": "at=rsp_text do=set off=28 bytes=21",
+    "text is rejected": "at=text do=reject val=4",
+    "closed during discovery": "at=text do=close",
+    "QP fails during discovery": "at=text do=qp_fatal",
+}
+
 # At the end of a session.
 AT_LOGOUT = {
     "no logout response": "at=rsp_logout do=drop",
@@ -226,6 +256,12 @@ def happens(sim, seconds):
     return happened(sim)
 
 
+def connects_again(sim):
+    """Wait until somebody does, since counting began."""
+    sim.guest.run(f"until grep -q '^connects=[1-9]' {sim.hca.file('counters')}; do sleep 0.2; done",
+                  timeout=60)
+
+
 def ends_well(sim, session):
     """Data are right over the session, which then goes and leaves nothing."""
     sim.hca.calm()
@@ -251,7 +287,7 @@ def test_what_ends_a_connection(simlun, what, rules, reason):
     sim = simlun
     mark = sim.guest.mark()
     add(sim, rules)
-    sim.io(sim.standing, verify=what != "invalidates another command's")
+    sim.io(sim.standing, verify=what not in LIES)
     assert happened(sim) and sim.kept_the_rules()
     assert sim.hca.counters()["connects"]
     said = re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark))
@@ -291,6 +327,17 @@ def test_what_goes_wrong_at_a_login(sim, what):
     ends_well(sim, sim.login())
 
 
+@pytest.mark.parametrize("what", AT_DISCOVERY)
+def test_what_goes_wrong_at_a_discovery(sim, what):
+    """It works or it does not; either way the next one does."""
+    add(sim, AT_DISCOVERY[what])
+    sim.initiator.discover(sim.hca.portal(), check=False, timeout=120)
+    assert happened(sim) and sim.kept_the_rules()
+    sim.hca.calm()
+    assert len(sim.initiator.targets(sim.hca.portal())) == 1
+    assert not sim.left()
+
+
 @pytest.mark.parametrize("what", AT_LOGOUT)
 def test_what_goes_wrong_at_a_logout(sim, what):
     """The session goes all the same."""
@@ -323,11 +370,13 @@ def test_every_status_of_a_completion(sim, at):
     ends_well(sim, session)
 
 
-def test_a_response_that_never_comes(sim):
+@pytest.mark.parametrize("rule", ("at=rsp_read nth=3 do=drop", "at=read nth=3 do=drop",
+                                  "at=cmd nth=3 do=reject val=4"))
+def test_a_response_that_never_comes(sim, rule):
     """The command times out, is aborted and done again."""
     session = sim.login()
     sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
-    add(sim, "at=rsp_read nth=3 do=drop")
+    add(sim, rule)
     sim.io(session)
     assert happens(sim, 60) and sim.hca.counters()["tmfs"]
     ends_well(sim, session)
@@ -345,6 +394,62 @@ def test_an_abort_that_goes_wrong(sim, rule):
     sim.io(session, timeout=200)
     assert happens(sim, 60)
     ends_well(sim, session)
+
+
+@pytest.mark.parametrize("rule", (
+    "at=nop do=drop", "at=nop do=close", "at=rsp_nop do=drop", "at=rsp_nop do=dup",
+    "at=rsp_nop do=trunc val=60", "at=rsp_nop do=itt val=0x1234"))
+def test_a_ping_that_goes_wrong(sim, rule):
+    """The connection is made anew."""
+    session = sim.login(**{"node.conn[0].timeo.noop_out_interval": 1,
+                           "node.conn[0].timeo.noop_out_timeout": 2})
+    add(sim, rule)
+    assert happens(sim, 30)
+    connects_again(sim)
+    ends_well(sim, session)
+
+
+@pytest.mark.parametrize("do", ("close", "abort", "qp_fatal"))
+def test_an_end_between_the_data_of_a_write(sim, do):
+    """Unsolicited Data-Outs are sent again, too."""
+    sim.hca.set(initial_r2t=0)
+    session = sim.login()
+    add(sim, f"at=dataout nth=3 do={do}")
+    sim.io(session)
+    assert happened(sim) and sim.hca.counters()["connects"]
+    ends_well(sim, session)
+
+
+@pytest.mark.parametrize("do", ("close", "abort", "qp_fatal"))
+@pytest.mark.parametrize("late", (("close_delay_us",), ("flush_delay_us",),
+                                  ("close_delay_us", "flush_delay_us")), ids=", ".join)
+def test_an_end_that_comes_bit_by_bit(simlun, do, late):
+    """Whoever is late, the communication manager or the queues: the connection is made anew."""
+    sim = simlun
+    add(sim, f"at=rsp_read nth=3 do={do}")
+    sim.hca.set(**dict.fromkeys(late, 500000))
+    sim.io(sim.standing)
+    assert happened(sim) and sim.kept_the_rules()
+    assert sim.hca.counters()["connects"]
+
+
+@pytest.mark.parametrize("events", (0, 1), ids=("unsaid", "said"))
+@pytest.mark.parametrize("retry_us", (0, 200000), ids=("for a moment", "too long"))
+def test_the_wire_is_cut(simlun, retry_us, events):
+    """What the adapter gives up sending is sent over another connection."""
+    sim = simlun
+    sim.hca.reset()
+    sim.hca.set(port_events=events, retry_us=retry_us, link=0)
+    job = sim.start_io(sim.standing)
+    if retry_us:
+        connects_again(sim)
+    else:
+        sim.guest.run("sleep 2")
+    assert job.poll() is None
+    sim.hca.set(link=1)
+    job.wait(timeout=120)
+    assert sim.kept_the_rules()
+    assert bool(sim.hca.counters()["connects"]) == bool(retry_us)
 
 
 @pytest.mark.parametrize("how", ("remove", "power", "rmmod"))
