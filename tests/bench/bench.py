@@ -45,8 +45,8 @@ from meter import COUNTED, Meter, Workload  # noqa: E402
 
 OUT = REPO / "build" / "bench"
 REPEATS = 3
-VERBS_SIZES = (4 << 10, 128 << 10)
-VERBS_COUNT = 200
+# of perftest's work requests, and how many of each
+VERBS_SIZES = {"4k": 200, "64k": 200, "128k": 200, "1m": 50}
 BOOT = 600
 # It works when the processor has nothing else to do, so that what happens at once does not
 # depend on who preempts whom, and is the same each time. It gathers headers and 16 pages.
@@ -178,9 +178,10 @@ def over_rxe(kernel, compared, workloads, repeats):
         peers.serve(guest)
         found = rounds(meter, compared(guest), workloads, repeats)
         for what in peers.VERBS if compared is rivals else ():
-            for size in VERBS_SIZES:
-                found[f"verbs: {what}", f"{size // 1024}k qd32"].append(
-                    meter.difference(VERBS_COUNT, peers.verbs, guest, what, size, 32))
+            for size, count in VERBS_SIZES.items():
+                load = Workload(what, size, 32)
+                found[f"verbs: {what}", f"{size} qd32"].append(
+                    meter.difference(count, peers.verbs, guest, what, load.length, load.depth))
         return found
 
 
