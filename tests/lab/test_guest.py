@@ -214,6 +214,7 @@ def test_an_ordinary_boot_log_has_no_reports():
     "general protection fault, probably for non-canonical address: 0000 [#1]",
     "Kernel panic - not syncing: Fatal exception",
     "list_del corruption. next->prev should be",
+    "simhca0: violation: v_object_leak: 1 MRs are left",
 ])
 def test_reports_are_recognised(line):
     assert len(reports.find(f"[   12.3] {line}\n[   12.4] Call Trace:\n")) == 1

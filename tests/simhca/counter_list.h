@@ -22,6 +22,7 @@ SIM_COUNTER(wr_reg_mr)
 SIM_COUNTER(wr_local_inv)
 SIM_COUNTER(wr_rdma)
 SIM_COUNTER(wr_signaled)
+SIM_COUNTER(wr_send_signaled)
 SIM_COUNTER(wr_flushed)
 SIM_COUNTER(engine_runs)		/* batches of work that the adapter did */
 
@@ -80,7 +81,8 @@ SIM_COUNTER(bytes_unsolicited)
 SIM_COUNTER(faults_injected)
 SIM_COUNTER(provoked)			/* violations that a fault of ours led to */
 SIM_COUNTER(fuzzed)			/* choices of the verb random */
-SIM_COUNTER(pdus_fuzzed)		/* mutated PDUs sent */
+SIM_COUNTER(pdus_fuzzed)		/* mutated PDUs sent in place of others */
+SIM_COUNTER(pdus_flooded)		/* and on top of others, by "flood" */
 SIM_COUNTER(events)			/* asynchronous events raised */
 
 /* violations: memory that the consumer took back too early */

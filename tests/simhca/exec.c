@@ -256,6 +256,8 @@ static enum ib_wc_status exec_send(struct sim_qp *qp, u32 pos)
 	struct ib_sge *sges = sges_at(&qp->sq, pos);
 
 	sim_count(qp->ad, wr_send);
+	if (wqe->signaled)
+		sim_count(qp->ad, wr_send_signaled);
 	sim_count_n(qp->ad, wr_send_sges, wqe->num_sge);
 	wqe->bytes = sges_len(sges, wqe->num_sge);
 	if (wqe->bytes > SIM_RX_MAX)

@@ -83,7 +83,7 @@ static void fuzz_cmd(struct sim_adapter *ad, struct sim_act *act)
 	act->val2 = below(ad, 8);
 }
 
-/* One time in eight something happens to the PDU as a whole. */
+/* One time in 64 something happens to the PDU as a whole. */
 static void fuzz_rsp(struct sim_adapter *ad, struct sim_act *act)
 {
 	static const u8 verbs[] = {
@@ -92,7 +92,7 @@ static void fuzz_rsp(struct sim_adapter *ad, struct sim_act *act)
 		SIM_DO_close, SIM_DO_abort, SIM_DO_qp_fatal,
 	};
 
-	if (below(ad, 8))
+	if (below(ad, 64))
 		return;
 	act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
 	act->us = below(ad, 2) ? below(ad, 20000) : 0;
@@ -145,18 +145,32 @@ static void odd_word(struct sim_adapter *ad, struct sim_pdu *pdu)
 				   pdu->buf + below(ad, room - 3));
 }
 
-/**
- * sim_fuzz_pdu - change a PDU in some bad way
- * @ad: the adapter
- * @pdu: the PDU, complete
- *
- * Engine context.
+/*
+ * What a target may say, and an initiator cannot know to be wrong: status,
+ * flags, numbers, sense.  It costs a command, and seldom the connection.
  */
-void sim_fuzz_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
+static void odd_field(struct sim_adapter *ad, struct sim_pdu *pdu)
+{
+	/* of the basic header segment: offset, length */
+	static const u8 fields[][2] = {
+		{ 1, 1 }, { 2, 1 }, { 3, 1 }, { 8, 8 }, { 20, 4 }, { 24, 4 },
+		{ 28, 4 }, { 32, 4 }, { 36, 4 }, { 40, 4 }, { 44, 4 },
+	};
+	u8 *bhs = (u8 *)sim_pdu_bhs(pdu);
+	u32 n = below(ad, ARRAY_SIZE(fields) + 2), i;
+
+	if (n < ARRAY_SIZE(fields))
+		for (i = 0; i < fields[n][1]; i++)
+			bhs[fields[n][0] + i] = sim_random(ad);
+	else if (pdu->len > HDR_LEN)
+		pdu->buf[HDR_LEN + below(ad, pdu->len - HDR_LEN)] =
+			sim_random(ad);
+}
+
+static void odd_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
 {
 	struct iscsi_hdr *hdr = sim_pdu_bhs(pdu);
 
-	sim_count(ad, pdus_fuzzed);
 	switch (below(ad, 10)) {
 	case 0:
 		pdu->len = below(ad, pdu->len + 1);
@@ -182,4 +196,20 @@ void sim_fuzz_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
 	default:
 		flip_bits(ad, pdu);
 	}
+}
+
+/**
+ * sim_fuzz_pdu - change a PDU in some bad way
+ * @ad: the adapter
+ * @pdu: the PDU, complete
+ *
+ * Engine context.  What mostly ends the connection is rare, as so many PDUs
+ * more can be looked at than there are connections made.
+ */
+void sim_fuzz_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
+{
+	if (below(ad, 32))
+		odd_field(ad, pdu);
+	else
+		odd_pdu(ad, pdu);
 }

@@ -14,7 +14,6 @@
 
 #include "simhca.h"
 
-#define HDR_LEN	(sizeof(struct iser_ctrl) + sizeof(struct iscsi_hdr))
 #define LOGIN_TEXT_MAX 8192
 #define TEXT_SEGMENT 8192
 

@@ -434,6 +434,9 @@ struct sim_queue {
 	u32 tail;		/* polled; whoever polls the CQ */
 };
 
+/* of a PDU: iSER header and basic header segment */
+#define HDR_LEN	(sizeof(struct iser_ctrl) + sizeof(struct iscsi_hdr))
+
 struct sim_pdu {
 	struct list_head node;
 	struct sim_timer timer;
@@ -609,7 +612,12 @@ enum sim_conn_phase {
 	SIM_CONN_LOGOUT,
 };
 
-#define SIM_ITT_SLOTS 1024
+/*
+ * Linux has the index of a task in the low bits of its tag, in the byte order
+ * of the machine.  Whoever has more tasks than slots is watched less closely.
+ */
+#define SIM_ITT_INDEX	0x1fff
+#define SIM_ITT_SLOTS	1024
 
 /**
  * struct sim_conn - the target's side of one connection (engine only)
@@ -683,7 +691,7 @@ struct sim_conn {
 	struct list_head tasks;
 	struct list_head delayed;
 	struct {
-		u32 itt;
+		u32 index;
 		u32 key[2];
 	} old_keys[SIM_ITT_SLOTS];
 };

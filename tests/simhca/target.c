@@ -19,8 +19,6 @@
 
 #include "simhca.h"
 
-#define HDR_LEN	(sizeof(struct iser_ctrl) + sizeof(struct iscsi_hdr))
-
 /**
  * sim_proto - the initiator broke a rule of the protocol
  * @conn: the connection
@@ -174,8 +172,9 @@ static void wrong_inv(struct sim_conn *conn, struct sim_pdu *pdu,
 	case SIM_INV_FOREIGN:
 		mr = sim_mr_any_live(conn->ad, conn->qp->ib.pd,
 				     act->mode == SIM_INV_OTHER, pdu->inv_key);
-		pdu->inv_key = mr ? mr->index << SIM_KEY_SHIFT | mr->key :
-				    0xdeadbe00;
+		if (!mr)
+			return;
+		pdu->inv_key = mr->index << SIM_KEY_SHIFT | mr->key;
 		break;
 	case SIM_INV_STALE:
 		pdu->inv_key = conn->dead_key;
@@ -216,6 +215,7 @@ static void flood(struct sim_conn *conn, struct sim_pdu *pdu, u32 n)
 		copy->act.verb = SIM_DO_none;
 		copy->invalidate = false;
 		stamp(conn, copy);
+		sim_count(conn->ad, pdus_flooded);
 		sim_fuzz_pdu(conn->ad, copy);
 		deliver(conn, copy);
 	}
@@ -311,6 +311,7 @@ static struct sim_pdu *corrupt(struct sim_conn *conn, struct sim_pdu *pdu)
 	case SIM_DO_key:
 		return rekey(pdu, act.bytes);
 	case SIM_DO_random:
+		sim_count(conn->ad, pdus_fuzzed);
 		sim_fuzz_pdu(conn->ad, pdu);
 		break;
 	case SIM_DO_flood:
@@ -808,6 +809,10 @@ void sim_target_rx(struct sim_conn *conn, u8 *buf, u32 len)
 		return;
 	op = hdr->opcode & ISCSI_OPCODE_MASK;
 	check_statsn(conn, hdr);
+	if (conn->phase == SIM_CONN_LOGOUT) {
+		sim_proto(conn, "PDU %#x after the end", hdr->opcode);
+		return;
+	}
 	if (conn->phase == SIM_CONN_LOGIN) {
 		if (op == ISCSI_OP_LOGIN) {
 			sim_login_rx(conn, buf, len);

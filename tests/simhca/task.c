@@ -412,27 +412,29 @@ static void check_key(struct sim_task *task, u32 key, u64 va, u32 need,
 			      conn->qp->ib.qp_num, key, mr->length, need);
 }
 
-static void check_old_key(struct sim_conn *conn, u32 itt, u32 old, u32 now)
+static void check_old_key(struct sim_conn *conn, u32 index, u32 old, u32 now)
 {
 	if (!old || old == now || !sim_mr_by_key(conn->ad, old))
 		return;
 	sim_violation(conn->ad, SIM_C_v_itt_live_rkey,
-		      "QP %u: task tag %#x comes back, its old key %#x is still valid",
-		      conn->qp->ib.qp_num, itt, old);
+		      "QP %u: task %u comes back, its old key %#x is still valid",
+		      conn->qp->ib.qp_num, index, old);
 }
 
+/* A task that comes back was finished, and so must its keys have been. */
 static void check_old_keys(struct sim_task *task)
 {
 	struct sim_conn *conn = task->conn;
-	u32 slot = be32_to_cpu((__force __be32)task->itt) % SIM_ITT_SLOTS;
+	u32 index = (__force u32)task->itt & SIM_ITT_INDEX;
+	u32 slot = index % SIM_ITT_SLOTS;
 
-	if (conn->old_keys[slot].itt == task->itt) {
-		check_old_key(conn, task->itt, conn->old_keys[slot].key[0],
+	if (conn->old_keys[slot].index == index) {
+		check_old_key(conn, index, conn->old_keys[slot].key[0],
 			      task->read_key);
-		check_old_key(conn, task->itt, conn->old_keys[slot].key[1],
+		check_old_key(conn, index, conn->old_keys[slot].key[1],
 			      task->write_key);
 	}
-	conn->old_keys[slot].itt = task->itt;
+	conn->old_keys[slot].index = index;
 	conn->old_keys[slot].key[0] = task->read_key;
 	conn->old_keys[slot].key[1] = task->write_key;
 }

@@ -24,7 +24,7 @@ RULES = """
 at=rsp_login nth=5 every=5 count=0 do=random seed={seed}
 at=connect nth=4 every=4 count=0 do=random
 at=rsp_read nth=9 every=13 count=0 do=flood val=64
-at=rsp nth=7 every=7 count=0 do=random
+at=rsp nth=2 every=2 count=0 do=random
 at=recv nth=300 every=307 count=0 do=random
 at=wr nth=400 every=401 count=0 do=random
 at=cmd nth=50 every=53 count=0 do=random
@@ -98,8 +98,8 @@ def test_a_target_that_is_mad(sim, request, tell):
         for job in jobs:
             job.kill()
     tell(f"fuzz: seed {seed}: {counted['pdus_fuzzed']} PDUs mutated of {counted['pdus_out']}, "
-         f"{counted['fuzzed']} bad choices, {counted['connects']} connections, "
-         f"{counted['cmds']} commands")
+         f"and {counted['pdus_flooded']} in floods; {counted['fuzzed']} bad choices, "
+         f"{counted['connects']} connections, {counted['cmds']} commands")
     for job in jobs:
         job.wait(timeout=300, check=False)
     sim.initiator.clear()

@@ -29,6 +29,7 @@ PATTERNS = (
     (r"\bKernel panic ", "the guest ended"),
     (r"\bhard LOCKUP|\bWatchdog detected hard", "a CPU with interrupts off for ever"),
     (r"\bclosing a still-registered|Objects remaining in ", "a cache destroyed while in use"),
+    (r"\bsimhca\d+: violation: v_(dma|object)_leak", "a session left something in an adapter"),
 )
 
 BENIGN = (
