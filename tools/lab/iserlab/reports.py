@@ -22,6 +22,7 @@ PATTERNS = (
     (r"\brcu: .*(stall|starved)", "RCU stall: a CPU did not come round"),
     (r"\bUBSAN: ", "undefined behaviour"),
     (r"\bDMA-API: .*(device driver|out of memory)", "DMA mapping misuse, or its check gave up"),
+    (r"\bDMAR: .*[Ff]ault", "a device touched what is not mapped: the IOMMU's own word"),
     (r"\bkmemleak: .*(new suspected memory leak|disabled)", "leaked memory, or no check any more"),
     (r"\brefcount_t: ", "reference counted below or beyond"),
     (r"\bODEBUG: ", "life cycle of a timer, work or kobject"),
