@@ -93,9 +93,16 @@ struct event_case {
 static const struct event_case event_cases[] = {
 	/* The id refuses to resolve a route, or to connect */
 	STEP(ADDR_RESOLVED, RESOLVING, CLOSED, -EINVAL),
+	STEP(ADDR_RESOLVED, RESOLVED, RESOLVING, 0),
+	STEP(ADDR_RESOLVED, CONNECTING, CONNECTING, 0),
+	STEP(ADDR_RESOLVED, UP, UP, 0),
+	STEP(ADDR_RESOLVED, STARTED, UP, 0),
+	STEP(ROUTE_RESOLVED, RESOLVING, RESOLVING, 0),
 	STEP(ROUTE_RESOLVED, RESOLVED, CLOSED, -EINVAL),
+	STEP(ROUTE_RESOLVED, CONNECTING, CONNECTING, 0),
 	STEP(ROUTE_RESOLVED, UP, UP, 0),
 	STEP(ROUTE_RESOLVED, STARTED, UP, 0),
+	STEP(ESTABLISHED, RESOLVING, RESOLVING, 0),
 	STEP(ESTABLISHED, RESOLVED, RESOLVING, 0),
 	STEP(ESTABLISHED, CONNECTING, UP, 0),
 	STEP(ESTABLISHED, UP, UP, 0),
@@ -162,6 +169,9 @@ static void event_at(struct kunit *test, const struct event_case *c,
 			completion_done(&conn->settled));
 	KUNIT_EXPECT_EQ(test, then == ISER_CLOSED,
 			completion_done(&conn->torn_down));
+	/* Nothing was made a second time */
+	KUNIT_EXPECT_EQ(test, conn->qp ? 1 : 0, rig->fake->qps);
+	KUNIT_EXPECT_EQ(test, conn->pd ? 1 : 0, rig->fake->pds);
 	rig_exit(test);
 }
 
@@ -176,14 +186,19 @@ static void cm_event(struct kunit *test)
 
 static const enum rdma_cm_event_type late_events[] = {
 	RDMA_CM_EVENT_ADDR_RESOLVED, RDMA_CM_EVENT_ROUTE_RESOLVED,
+	RDMA_CM_EVENT_CONNECT_REQUEST, RDMA_CM_EVENT_CONNECT_RESPONSE,
 	RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_ADDR_ERROR,
 	RDMA_CM_EVENT_ROUTE_ERROR, RDMA_CM_EVENT_CONNECT_ERROR,
 	RDMA_CM_EVENT_UNREACHABLE, RDMA_CM_EVENT_REJECTED,
 	RDMA_CM_EVENT_DISCONNECTED, RDMA_CM_EVENT_ADDR_CHANGE,
 	RDMA_CM_EVENT_DEVICE_REMOVAL, RDMA_CM_EVENT_TIMEWAIT_EXIT,
+	RDMA_CM_EVENT_MULTICAST_JOIN, RDMA_CM_EVENT_MULTICAST_ERROR,
 };
 
-/* The teardown has been queued but has not come to the id */
+/*
+ * The teardown has been queued but has not come to the id. When it has, there
+ * are no events: the id goes only when the CM has delivered the last one.
+ */
 static void events_while_closing(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .stop_at = RIG_CONNECTING);
@@ -224,21 +239,55 @@ static void qp_event_desc(const typeof(qp_events[0]) *c, char *desc)
 
 KUNIT_ARRAY_PARAM(qp_event, qp_events, qp_event_desc);
 
-static void qp_event(struct kunit *test)
+static void deliver_qp_event(struct iser_conn *conn, enum ib_event_type type)
 {
-	const typeof(qp_events[0]) *c = test->param_value;
-	struct rig *rig = rig_make(test);
-	struct iser_conn *conn = rig->conn;
 	struct ib_event event = {
 		.device = conn->device,
-		.event = c->event,
+		.event = type,
 		.element.qp = conn->qp,
 	};
 
 	conn->qp->event_handler(&event, conn->qp->qp_context);
-	rig_settle();
-	KUNIT_EXPECT_EQ(test, c->fatal ? ISER_CLOSED : ISER_UP, conn->state);
-	KUNIT_EXPECT_EQ(test, c->fatal ? -EIO : 0, conn->error);
+}
+
+/* At every stage at which there is a queue pair */
+static void qp_event(struct kunit *test)
+{
+	static const enum rig_stage stages[] = {
+		RIG_RESOLVED, RIG_CONNECTING, RIG_UP, RIG_BOUND, RIG_STARTED
+	};
+	const typeof(qp_events[0]) *c = test->param_value;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(stages); i++) {
+		struct rig *rig = rig_make(test, .stop_at = stages[i]);
+		struct iser_conn *conn = rig->conn;
+		enum iser_state then = c->fatal ? ISER_CLOSED : conn->state;
+
+		deliver_qp_event(conn, c->event);
+		rig_settle();
+		KUNIT_EXPECT_EQ_MSG(test, then, conn->state, "%u", i);
+		KUNIT_EXPECT_EQ_MSG(test, c->fatal ? -EIO : 0, conn->error,
+				    "%u", i);
+		rig_exit(test);
+	}
+}
+
+static void qp_events_while_closing(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
+	struct iser_conn *conn = rig->conn;
+	unsigned int i;
+
+	reach_set_state(conn, ISER_CLOSING, -EPROTO);
+	for (i = 0; i < ARRAY_SIZE(qp_events); i++) {
+		deliver_qp_event(conn, qp_events[i].event);
+		KUNIT_EXPECT_EQ(test, ISER_CLOSING, conn->state);
+		KUNIT_EXPECT_EQ(test, -EPROTO, conn->error);
+		KUNIT_EXPECT_FALSE(test, work_pending(&conn->teardown));
+	}
+	/* Let rig_exit() take it down */
+	conn->state = ISER_UP;
 }
 
 /* Whoever is second is told so, and its error is not the one that counts */
@@ -347,6 +396,7 @@ static struct kunit_case state_cases[] = {
 	KUNIT_CASE_PARAM(cm_event, event_gen_params),
 	KUNIT_CASE(events_while_closing),
 	KUNIT_CASE_PARAM(qp_event, qp_event_gen_params),
+	KUNIT_CASE(qp_events_while_closing),
 	KUNIT_CASE(first_error_counts),
 	KUNIT_CASE(reason_comes_late),
 	KUNIT_CASE(adapter_is_second),

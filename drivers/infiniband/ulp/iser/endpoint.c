@@ -345,8 +345,9 @@ void iser_conn_hung_up(struct iser_conn *conn)
 }
 
 /*
- * On the way up. Context: CM handler. Memory reclaim must not wait for a disk
- * of the very session that is being recovered.
+ * On the way up: the address, then the route, once each, whatever the CM says.
+ * Context: CM handler. Memory reclaim must not wait for a disk of the very
+ * session that is being recovered.
  */
 static void iser_cm_progress(struct iser_conn *conn,
 			     enum rdma_cm_event_type event)
@@ -354,10 +355,10 @@ static void iser_cm_progress(struct iser_conn *conn,
 	unsigned int noio = memalloc_noio_save();
 
 	mutex_lock(&conn->mutex);
-	if (conn->state < ISER_CLOSING) {
-		if (event == RDMA_CM_EVENT_ADDR_RESOLVED)
+	if (conn->state == ISER_RESOLVING) {
+		if (event == RDMA_CM_EVENT_ADDR_RESOLVED && !conn->qp)
 			iser_addr_resolved(conn);
-		else
+		else if (event == RDMA_CM_EVENT_ROUTE_RESOLVED && conn->qp)
 			iser_route_resolved(conn);
 	}
 	mutex_unlock(&conn->mutex);
