@@ -26,6 +26,7 @@ HARMLESS = {
     "response is late": "at=rsp nth=4 count=9 do=delay us=20000",
     "target is busy": "at=cmd nth=4 count=3 do=status status=8",
     "queue of the target is full": "at=cmd nth=4 count=3 do=status status=40",
+    "target failed": "at=cmd nth=4 count=3 do=response val=1",
     "unit attention": "at=cmd nth=4 count=3 do=check key=6 asc=0x29 ascq=0",
     "acknowledgement is late": "at=wr_send nth=4 count=9 do=delay us=20000",
     "registration is late": "at=wr_reg nth=4 count=9 do=delay us=20000",
@@ -37,6 +38,7 @@ HARMLESS = {
     "event of the adapter": "at=rsp_read nth=3 do=dev_fatal",
     "port goes and comes": "at=rsp_write nth=3 do=port_down val=300000",
     "port comes and was there": "at=rsp_write nth=3 do=port_up",
+    "no memory can be described now": "at=map_mr nth=9 count=5 do=fail errno=ENOMEM",
     "no MR can be mapped now": "at=dma_map nth=9 count=5 do=fail errno=ENOMEM",
     "the window does not open": "at=rsp nth=4 count=3 do=set off=60 bytes=00000000",
 }
@@ -108,8 +110,6 @@ REASONS = {
     },
     "QP access error": {
         "response twice, invalidating twice": "at=rsp_read nth=3 do=dup mode=stale",
-        "invalidates another command's": "at=rsp_read nth=5 count=2 every=3 do=inv mode=other",
-        "invalidates another session's": "at=rsp_read nth=3 do=inv mode=foreign",
         "invalidates what is invalid": "at=rsp_read nth=3 do=inv mode=stale",
         "data after the response": "at=read nth=3 do=touch us=2000",
         "response before the data": "at=read nth=3 do=early us=2000",
@@ -168,48 +168,92 @@ FATAL = [(what, rules, reason) for reason, cases in REASONS.items()
          for what, rules in cases.items()]
 
 # By which a target says that data are there, which are not.
-LIES = ("invalidates another command's", "response before the data",
-        "response before data are fetched")
+LIES = ("response before the data", "response before data are fetched")
 
-# Verbs that say no while a session is made, and PDUs that are wrong then. May fail, or not.
+# Verbs that say no while a session is made, and PDUs that are wrong then. May fail, or not; by what
+# the log says of it, if anything.
+NO_ROOM = "no room for another connection: error -12"
+GONE = "the target closed the connection"
+SILENT = ""
 AT_LOGIN = {
-    "no PD": "at=alloc_pd do=fail errno=ENOMEM",
-    "no CQ": "at=create_cq count=0 do=fail errno=ENOMEM",
-    "no QP": "at=create_qp count=0 do=fail errno=ENOMEM",
-    "no QP at first": "at=create_qp count=2 do=fail errno=ENOMEM",
-    "QP cannot be used": "at=modify_qp do=fail errno=EINVAL",
-    "no MR": "at=alloc_mr count=0 do=fail errno=ENOMEM",
-    "no DMA": "at=dma_map do=fail errno=ENOMEM",
-    "no receive": "at=post_recv do=fail errno=EINVAL",
-    "no Send": "at=post_send do=fail errno=EINVAL",
-    "refused": "at=connect do=refuse errno=ECONNREFUSED",
-    "refused with private data": "at=connect do=refuse errno=ECONNREFUSED bytes=00ff00ff",
-    "reset": "at=connect do=refuse errno=ECONNRESET",
-    "no answer to a connect": "at=connect do=drop us=500000",
-    "slow connect": "at=connect do=delay us=500000",
-    "closed at once": "at=connect do=close",
-    "lost at once": "at=connect do=abort",
-    "QP fails at once": "at=connect do=qp_fatal",
-    "no login response": "at=rsp_login do=drop",
-    "login response of nothing": "at=rsp_login do=trunc val=0",
-    "half a login response": "at=rsp_login do=trunc val=60",
-    "login response with a wrong tag": "at=rsp_login do=itt val=0x1234",
-    "login response twice": "at=rsp_login do=dup",
-    "login response too long": "at=rsp_login do=extend val=9000",
-    "login response with a wrong length": "at=rsp_login do=set off=33 bytes=00ffff",
-    "login response that is something else": "at=rsp_login do=set off=28 bytes=21",
-    "login refused": "at=rsp_login do=login class=2 detail=1",
-    "login refused for now": "at=rsp_login do=login class=3 detail=1",
-    "login with a status that there is not": "at=rsp_login do=login class=9 detail=9",
-    "login response with digests": "at=rsp_login do=key text=HeaderDigest:CRC32C",
-    "closed during login": "at=login do=close",
-    "lost during login": "at=login do=abort",
-    "QP fails during login": "at=login do=qp_fatal",
-    "closed after login": "at=rsp_login do=close us=20000",
-    "ping during login": "at=rsp_login do=nopin val=0",
-    "command response during login": "at=rsp_login do=set off=28 bytes=21",
-    "first command never answered": "at=cmd do=close",
+    NO_ROOM: {
+        "no PD": "at=alloc_pd do=fail errno=ENOMEM",
+        "no CQ": "at=create_cq count=0 do=fail errno=ENOMEM",
+        "no QP": "at=create_qp count=0 do=fail errno=ENOMEM",
+    },
+    "no more than 0 memory regions for this session: error -12": {
+        "no MR": "at=alloc_mr count=0 do=fail errno=ENOMEM",
+    },
+    "no memory for the queues of a session": {
+        "no DMA": "at=dma_map do=fail errno=ENOMEM",
+    },
+    "can't post receives: error -22": {
+        "no receive": "at=post_recv do=fail errno=EINVAL",
+    },
+    "can't post to the send queue: error -22": {
+        "no Send": "at=post_send do=fail errno=EINVAL",
+    },
+    "nothing listens for iSER there": {
+        "refused": "at=connect do=refuse errno=ECONNREFUSED",
+        "refused with private data": "at=connect do=refuse errno=ECONNREFUSED bytes=00ff00ff",
+    },
+    "refused by the target: reset by remote host": {
+        "reset": "at=connect do=refuse errno=ECONNRESET",
+    },
+    "the target does not answer": {
+        "cannot be reached": "at=connect do=refuse errno=EIO",
+        "no answer to a connect": "at=connect do=drop us=500000",
+    },
+    "simhca0 is being removed": {
+        "adapter goes while it connects": "at=connect do=remove",
+        "adapter goes during login": "at=login do=remove",
+        "adapter goes after login": "at=rsp_login do=remove",
+    },
+    "QP fatal error": {
+        "QP fails at once": "at=connect do=qp_fatal",
+        "QP fails during login": "at=login do=qp_fatal",
+    },
+    GONE: {
+        "closed at once": "at=connect do=close",
+        "lost at once": "at=connect do=abort",
+        "closed during login": "at=login do=close",
+        "lost during login": "at=login do=abort",
+        "closed after login": "at=rsp_login do=close us=20000",
+        "first command never answered": "at=cmd do=close",
+    },
+    "shorter than its headers": {
+        "login response of nothing": "at=rsp_login do=trunc val=0",
+        "half a login response": "at=rsp_login do=trunc val=60",
+    },
+    "no request with this tag is waiting": {
+        "login response with a wrong tag": "at=rsp_login do=itt val=0x1234",
+        "login response twice": "at=rsp_login do=dup",
+    },
+    "local length error": {
+        "login response too long": "at=rsp_login do=extend val=9000",
+    },
+    "data segment longer than the message": {
+        "login response with a wrong length": "at=rsp_login do=set off=33 bytes=00ffff",
+    },
+    "opcode does not answer the request": {
+        "command response during login": "at=rsp_login do=set off=28 bytes=21",
+        "text response during login": "at=rsp_login do=set off=28 bytes=24",
+    },
+    SILENT: {
+        "no QP at first": "at=create_qp count=2 do=fail errno=ENOMEM",
+        "QP cannot be used": "at=modify_qp do=fail errno=EINVAL",
+        "slow connect": "at=connect do=delay us=500000",
+        "no login response": "at=rsp_login do=drop",
+        "ping during login": "at=rsp_login do=nopin val=0",
+        "login refused": "at=rsp_login do=login class=2 detail=1",
+        "login refused for now": "at=rsp_login do=login class=3 detail=1",
+        "login with a status that there is not": "at=rsp_login do=login class=9 detail=9",
+        "login response with digests": "at=rsp_login do=key text=HeaderDigest:CRC32C",
+    },
 }
+NO_LOGIN = ("no CQ", "no QP", "no MR", "no DMA", "login refused", "login response with digests",
+            "login with a status that there is not")
+MAYBE = [(what, rules, said) for said, cases in AT_LOGIN.items() for what, rules in cases.items()]
 
 # While somebody asks what there is.
 AT_DISCOVERY = {
@@ -221,6 +265,7 @@ AT_DISCOVERY = {
     "text response with a wrong length": "at=rsp_text do=set off=33 bytes=00ffff",
     "text response that is something else": "at=rsp_text do=set off=28 bytes=21",
     "text is rejected": "at=text do=reject val=4",
+    "adapter goes during discovery": "at=text do=remove",
     "closed during discovery": "at=text do=close",
     "QP fails during discovery": "at=text do=qp_fatal",
 }
@@ -234,6 +279,7 @@ AT_LOGOUT = {
     "closed instead of an answer": "at=logout do=close",
     "lost instead of an answer": "at=logout do=abort",
     "QP fails at the end": "at=logout do=qp_fatal",
+    "adapter goes at the end": "at=logout do=remove",
 }
 
 
@@ -256,10 +302,31 @@ def happens(sim, seconds):
     return happened(sim)
 
 
-def connects_again(sim):
-    """Wait until somebody does, since counting began."""
-    sim.guest.run(f"until grep -q '^connects=[1-9]' {sim.hca.file('counters')}; do sleep 0.2; done",
-                  timeout=60)
+def settles(sim, sessions=1):
+    """Nothing is under way any more, no key is alive, and each session has what one needs."""
+    wanted = {"rkeys_live": 0, "tasks": 0,
+              **dict.fromkeys(("pds", "qps", "connections", "sessions"), sessions)}
+    deadline = time.monotonic() + 30
+    while True:
+        gauges = sim.hca.counters()
+        found = {name: gauges[name] for name in wanted}
+        if found == wanted or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    assert found == wanted
+    sim.guest.look_for_leaks()
+
+
+def back_on(sim):
+    """Faults and knobs are forgotten, and the adapter is there if it was pulled."""
+    sim.hca.calm()
+    sim.hca.power(True)
+
+
+def wait_for(sim, counter):
+    """Wait until something has been counted, since counting began."""
+    sim.guest.run(f"until grep -q '^{counter}=[1-9]' {sim.hca.file('counters')}; "
+                  "do sleep 0.2; done", timeout=60)
 
 
 def ends_well(sim, session):
@@ -279,6 +346,7 @@ def test_what_nobody_has_to_notice(simlun, what):
     assert happened(sim) and sim.kept_the_rules()
     assert not sim.hca.counters()["connects"]
     assert "] iser: " not in sim.guest.console(mark)
+    settles(sim)
 
 
 @pytest.mark.parametrize("what, rules, reason", FATAL, ids=[each[0] for each in FATAL])
@@ -293,16 +361,63 @@ def test_what_ends_a_connection(simlun, what, rules, reason):
     said = re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark))
     # the CM may be heard before the adapter says why
     assert re.search(reason, "\n".join(said[:2]))
+    if what in LIES:
+        sim.io(sim.standing)
+    settles(sim)
+
+
+def test_the_key_of_another_command_is_invalidated(simlun):
+    """Of one that the target still has: we notice."""
+    sim = simlun
+    mark = sim.guest.mark()
+    add(sim, "at=read nth=5 do=hold;at=rsp_read nth=9 do=inv mode=other")
+    sim.io(sim.standing, iodepth=2)
+    assert happened(sim) and sim.kept_the_rules()
+    assert sim.hca.counters()["connects"]
+    assert "invalidates a key that is not its own" in sim.guest.console(mark)
+    settles(sim)
+
+
+def test_the_key_of_another_session_is_invalidated(sim):
+    """The adapter refuses that; of the other session nothing is lost."""
+    first, second = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(),
+                                        {"node.session.nr_sessions": 2})
+    sim.guest.run(f"echo 5 >/sys/block/{first.disk[5:]}/device/timeout")
+    mark = sim.guest.mark()
+    add(sim, "at=read nth=3 do=hold;at=rsp_read nth=12 do=inv mode=foreign")
+    held = sim.start_io(first, size="256k", iodepth=1)
+    sim.guest.run(f"until grep -q do=hold.*hits=1 {sim.hca.file('faults')}; do sleep 0.1; done",
+                  timeout=30)
+    sim.io(second, offset="8m")
+    held.wait(timeout=60)
+    assert happened(sim) and sim.kept_the_rules()
+    assert sim.hca.counters()["connects"] == 1
+    assert "QP access error" in sim.guest.console(mark)
+    settles(sim, 2)
+    sim.initiator.clear()
+    assert not sim.left()
 
 
 @pytest.mark.parametrize("do", ("nodata", "partial"))
 def test_bad_data_are_seen(sim, do):
     """By the I/O of these tests; nobody else can know."""
     session = sim.login()
-    add(sim, f"at=read nth=3 do={do}")
+    # not only what others read, who look what is on the disk
+    add(sim, f"at=read nth=3 count=20 do={do}")
     with pytest.raises(CommandFailed):
         sim.io(session)
     assert happened(sim)
+
+
+def test_no_more_memory_regions(sim):
+    """What there was at the login has to do."""
+    session = sim.login()
+    add(sim, "at=alloc_mr count=0 do=fail errno=ENOMEM")
+    sim.io(session, iodepth=32)
+    assert happened(sim) and sim.kept_the_rules()
+    assert not sim.hca.counters()["connects"]
+    settles(sim)
+    ends_well(sim, session)
 
 
 def test_a_logout_that_the_target_asks_for(simlun):
@@ -315,13 +430,17 @@ def test_a_logout_that_the_target_asks_for(simlun):
     assert sim.hca.counters()["connects"]
 
 
-@pytest.mark.parametrize("what", AT_LOGIN)
-def test_what_goes_wrong_at_a_login(sim, what):
-    """It works or it does not; either way the next one does."""
-    add(sim, AT_LOGIN[what])
-    sim.try_login()
+@pytest.mark.parametrize("what, rules, said", MAYBE, ids=[each[0] for each in MAYBE])
+def test_what_goes_wrong_at_a_login(sim, what, rules, said):
+    """Where it does not work, or only at another try, the log says why; the next one works."""
+    mark = sim.guest.mark()
+    add(sim, rules)
+    status = sim.try_login().status
     assert happened(sim)
-    sim.hca.calm()
+    log = "\n".join(re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark)))
+    assert re.search(said, log) if said else not log
+    assert status if what in NO_LOGIN else True
+    back_on(sim)
     sim.initiator.clear()
     assert not sim.left()
     ends_well(sim, sim.login())
@@ -333,7 +452,7 @@ def test_what_goes_wrong_at_a_discovery(sim, what):
     add(sim, AT_DISCOVERY[what])
     sim.initiator.discover(sim.hca.portal(), check=False, timeout=120)
     assert happened(sim) and sim.kept_the_rules()
-    sim.hca.calm()
+    back_on(sim)
     assert len(sim.initiator.targets(sim.hca.portal())) == 1
     assert not sim.left()
 
@@ -345,7 +464,7 @@ def test_what_goes_wrong_at_a_logout(sim, what):
     add(sim, AT_LOGOUT[what])
     sim.guest.run(f"iscsiadm -m session -r {session.number} -u", check=False, timeout=90)
     assert happened(sim)
-    sim.hca.calm()
+    back_on(sim)
     sim.initiator.clear()
     assert not sim.left()
     ends_well(sim, sim.login())
@@ -371,41 +490,45 @@ def test_every_status_of_a_completion(sim, at):
 
 
 @pytest.mark.parametrize("rule", ("at=rsp_read nth=3 do=drop", "at=read nth=3 do=drop",
-                                  "at=cmd nth=3 do=reject val=4"))
+                                  "at=cmd nth=3 do=reject val=4", "at=wr_send nth=9 do=hold"))
 def test_a_response_that_never_comes(sim, rule):
     """The command times out, is aborted and done again."""
     session = sim.login()
     sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
     add(sim, rule)
     sim.io(session)
-    assert happens(sim, 60) and sim.hca.counters()["tmfs"]
+    assert happens(sim, 60)
+    wait_for(sim, "tmfs")
     ends_well(sim, session)
 
 
 @pytest.mark.parametrize("rule", (
     "at=rsp_tmf do=drop", "at=rsp_tmf do=response val=1", "at=rsp_tmf do=response val=5",
     "at=rsp_tmf do=response val=255", "at=rsp_tmf do=dup", "at=rsp_tmf do=trunc val=70",
-    "at=tmf do=close", "at=tmf do=qp_fatal"))
+    "at=tmf do=close", "at=tmf do=qp_fatal", "at=tmf do=remove"))
 def test_an_abort_that_goes_wrong(sim, rule):
     """The error handler goes on to the next means, and the I/O is done at last."""
     session = sim.login()
     sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
     add(sim, f"at=read nth=3 do=hold;{rule}")
-    sim.io(session, timeout=200)
+    job = sim.start_io(session)
     assert happens(sim, 60)
+    sim.guest.run("sleep 1")
+    sim.hca.power(True)
+    job.wait(timeout=200)
     ends_well(sim, session)
 
 
 @pytest.mark.parametrize("rule", (
     "at=nop do=drop", "at=nop do=close", "at=rsp_nop do=drop", "at=rsp_nop do=dup",
-    "at=rsp_nop do=trunc val=60", "at=rsp_nop do=itt val=0x1234"))
+    "at=rsp_nop do=trunc val=60", "at=rsp_nop do=itt val=0x1234", "at=recv do=drop"))
 def test_a_ping_that_goes_wrong(sim, rule):
     """The connection is made anew."""
     session = sim.login(**{"node.conn[0].timeo.noop_out_interval": 1,
                            "node.conn[0].timeo.noop_out_timeout": 2})
     add(sim, rule)
     assert happens(sim, 30)
-    connects_again(sim)
+    wait_for(sim, "connects")
     ends_well(sim, session)
 
 
@@ -431,6 +554,7 @@ def test_an_end_that_comes_bit_by_bit(simlun, do, late):
     sim.io(sim.standing)
     assert happened(sim) and sim.kept_the_rules()
     assert sim.hca.counters()["connects"]
+    settles(sim)
 
 
 @pytest.mark.parametrize("events", (0, 1), ids=("unsaid", "said"))
@@ -442,7 +566,7 @@ def test_the_wire_is_cut(simlun, retry_us, events):
     sim.hca.set(port_events=events, retry_us=retry_us, link=0)
     job = sim.start_io(sim.standing)
     if retry_us:
-        connects_again(sim)
+        wait_for(sim, "connects")
     else:
         sim.guest.run("sleep 2")
     assert job.poll() is None
@@ -450,6 +574,7 @@ def test_the_wire_is_cut(simlun, retry_us, events):
     job.wait(timeout=120)
     assert sim.kept_the_rules()
     assert bool(sim.hca.counters()["connects"]) == bool(retry_us)
+    settles(sim)
 
 
 @pytest.mark.parametrize("how", ("remove", "power", "rmmod"))

@@ -40,6 +40,14 @@ UNWAITED_SENDS = ((f"{TOP}/task.c", "	if (holds_ref || data_sge || conn->",
                    "	if (holds_ref || conn->"),)
 
 
+# A target is given all rights to a command's memory, whatever the command is.
+ALL_RIGHTS = ((f"{TOP}/mr.c", "		IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE :\n"
+               "		IB_ACCESS_REMOTE_READ;\n",
+               "		IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE :\n"
+               "		IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE |\n"
+               "		IB_ACCESS_REMOTE_READ;\n"),)
+
+
 def _tags(step):
     """Tags whose generations are made by something else."""
     return ((f"{TOP}/task.c", "slot->gen += iser_gen_step(conn);", f"slot->gen += {step};"),
