@@ -105,11 +105,47 @@ static bool hold(struct connection *c, const struct plan *plan, const struct com
 	return answer(c, plan, command);
 }
 
+static bool apart(uint64_t va, uint32_t length, const struct key *key)
+{
+	return va + length <= key->va || va >= key->va + key->length;
+}
+
+/* Point a key at its memory's beginning, or its end, whichever is not within ours as well. */
+static bool leave(struct key *key, const struct key *ours, uint32_t length)
+{
+	if (key->length < length)
+		return false;
+	if (!apart(key->va, length, ours))
+		key->va += key->length - length;
+	return apart(key->va, length, ours);
+}
+
+/*
+ * A command's own key, which is alive, for memory of another one.  Memory is
+ * used again: what an earlier command had can be ours now.
+ */
+static struct key with_other_va(const struct plan *plan, struct key ours)
+{
+	unsigned int ago = plan->ago;
+	struct key other;
+
+	do {
+		other = plan->held ? held.key : known_key(ago++);
+		if (leave(&other, &ours, plan->length)) {
+			ours.va = other.va;
+			return ours;
+		}
+	} while (other.length && !plan->held);
+	return (struct key){ 0 };
+}
+
 /* The memory that is attacked: the command's own, or what the plan makes of it. */
 static struct key victim(const struct plan *plan, const struct command *command)
 {
 	struct key key = plan->held ? held.key : plan->ago ? known_key(plan->ago) : command->key;
 
+	if (plan->other_va)
+		key = with_other_va(plan, command->key);
 	if (plan->own_va)
 		key.va = command->key.va;
 	key.va += plan->at + (plan->from_end ? command->key.length : 0);
@@ -125,7 +161,7 @@ static bool memory(struct connection *c, const struct plan *plan, const struct c
 	bool done;
 
 	if (!key.length) {
-		say("no such key");
+		say("none of that kind");
 		return be_honest(c, plan, command);
 	}
 	if (plan->after) {

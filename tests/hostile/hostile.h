@@ -113,7 +113,7 @@ struct plan {
 	const struct attack *attack;
 	unsigned int times, wait_ms, patience_ms, refuse;
 	bool invalidate;
-	bool write, after, from_end, own_va, held, each;
+	bool write, after, from_end, own_va, other_va, held, each;
 	long at;
 	uint32_t length, ago, change, index;
 };

@@ -30,6 +30,7 @@ static const char usage[] =
 	"  --ago N        that of so many commands before\n"
 	"  --held         that of the command that is kept by the attack `hold`\n"
 	"  --own-va       with this command's address, but that one's key\n"
+	"  --other-va     with that one's address, but this command's key\n"
 	"  --change BITS  other bits in the key\n"
 	"  --each         the next number of BITS each time\n"
 	"  --index N      the key of an index so far away\n"
@@ -49,6 +50,7 @@ static const struct option options[] = {
 	{ "index", required_argument, NULL, 'i' },
 	{ "invalidate", no_argument, NULL, 'I' },
 	{ "length", required_argument, NULL, 'l' },
+	{ "other-va", no_argument, NULL, 'O' },
 	{ "own-va", no_argument, NULL, 'o' },
 	{ "patience", required_argument, NULL, 'p' },
 	{ "refuse", required_argument, NULL, 'r' },
@@ -91,6 +93,9 @@ static bool take_option(struct plan *plan, int option)
 		break;
 	case 'I':
 		plan->invalidate = true;
+		break;
+	case 'O':
+		plan->other_va = true;
 		break;
 	case 'a':
 		plan->at = number;

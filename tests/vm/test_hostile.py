@@ -49,6 +49,8 @@ MEMORY = {
     "read before the start": ("write", "--at -512"),
     "key of an earlier command": ("read", "--write --ago 1"),
     "key of an earlier command, address of this": ("read", "--write --ago 1 --own-va"),
+    "own key, write to an earlier command's address": ("read", "--write --ago 1 --other-va"),
+    "own key, read of an earlier command's address": ("write", "--ago 1 --other-va"),
 }
 ALLOWED = {
     "write to a read": ("read", "--write"),
@@ -62,6 +64,7 @@ HELD = {
     "read of another session's write": ("write", "--held"),
     "read with another session's key": ("write", "--held --own-va"),
     "write to another session's write": ("write", "--write --held"),
+    "own key, write to another session's address": ("read", "--write --held --other-va"),
 }
 # soft-iWARP does not look for the right to read
 SIW_LETS = ("read of a read",)
