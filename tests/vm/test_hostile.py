@@ -13,6 +13,7 @@ the next one begins with others.
 """
 
 import re
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -29,6 +30,7 @@ VICTIM, LOOK, ENOUGH = "/tmp/victim.py", "/tmp/look", "/tmp/enough"
 SETTINGS = {"node.session.iscsi.DefaultTime2Wait": 0, "node.conn[0].timeo.login_timeout": 4,
             "node.conn[0].timeo.noop_out_interval": 15, "node.conn[0].timeo.noop_out_timeout": 15}
 DROPPED, KEPT, FAILED = "connection: dropped", "connection: kept", "failed"
+STALL = 30      # seconds in which the honest target's disk has done something
 PATIENCE = "--patience 12000"   # with a connection that is to go
 
 # name: the command that is attacked, and what is done
@@ -164,10 +166,12 @@ class Outcome:
 class Battle:
     """Sessions with hostile targets, and I/O to an honest one."""
     pair: object
+    io: object
     honest: object
     session: object
     other: object
     before: dict
+    mark: int = 0
 
     @classmethod
     def begin(cls, pair):
@@ -182,23 +186,46 @@ class Battle:
                                                 (TARGET.iqn, pair.hostile.portal),
                                                 (OTHER.iqn, pair.hostile.portal))
                     for session in initiator.login(iqn, portal, SETTINGS)]
-        honest = pair.near.spawn(f"""
+        io = pair.near.spawn(f"""
             until [ -e {ENOUGH} ]; do
                 fio --name=io --thread --filename={sessions[0].disk} --rw=randwrite --bs=16k \\
                     --size=4m --verify=crc32c --ioengine=libaio --iodepth=4 --direct=1 \\
                     --thinktime=10ms --output=/dev/null || exit
             done""")
-        return cls(pair, honest, *sessions[1:], before)
+        return cls(pair, io, *sessions, before)
 
     def end(self):
         """The honest target was honest to the end, and all goes."""
         self.pair.near.run(f"touch {ENOUGH}")
-        self.honest.wait(timeout=120)
+        self.io.wait(timeout=120)
 
-    def attack(self, orders):
+    def attack(self, *orders):
         """From now on."""
         self.pair.near.run(f"rm -f {LOOK}")
+        self.mark = self.pair.near.mark()
         self.pair.hostile.order(*orders)
+
+    def log(self, portal):
+        """What the kernel has logged of a portal since an attack began."""
+        return [line for line in self.pair.near.console(self.mark).splitlines()
+                if f" {portal}: " in line]
+
+    def sectors(self):
+        """How many were read from and written to the honest target's disk."""
+        stat = self.pair.near.read(f"/sys/block/{self.honest.disk[5:]}/stat").split()
+        return int(stat[2]) + int(stat[6])
+
+    def honest_goes_on(self):
+        """Whether I/O to the honest target does, over the connection that it had; else why not."""
+        before, end = self.sectors(), time.monotonic() + STALL * self.pair.near.kernel.patience
+        while self.sectors() == before and time.monotonic() < end:
+            time.sleep(0.1)
+        assert self.io.poll() is None, "I/O to the honest target has ended"
+        assert self.sectors() > before, "I/O to the honest target stands still"
+        assert not self.log(self.pair.portal)
+        errors = f"connection{self.honest.number}:0: detected conn error"
+        assert errors not in self.pair.near.console(self.mark)
+        return True
 
     def command(self, kind, session, block=BLOCK, how=""):
         """One command for a place that is attacked."""
@@ -210,23 +237,23 @@ class Battle:
         self.pair.near.run(f"touch {LOOK}")
         ended = [victim.wait(timeout=120, check=False) for victim in victims]
         wrong = "".join(each.stderr.strip() for each in ended if each.status)
-        assert self.honest.poll() is None, "I/O to the honest target has ended"
+        assert self.honest_goes_on()
         return Outcome(self.pair.hostile.said(), " ".join({each.stdout.split("\n")[0]
                                                            for each in ended}), wrong)
 
     def fight(self, *orders, kind="read", times=1):
         """Attack one command; when so many attacks are over, look."""
-        self.attack(orders)
+        self.attack(*orders)
         victim = self.command(kind, self.session)
         self.pair.hostile.wait_for("over", times=times)
         return self.look(victim)
 
     def fight_held(self, order, kind):
         """Attack another session's command, while it is under way, with one of this session."""
-        self.attack(["hold"])
+        self.attack("hold")
         first = self.command(kind, self.other, OTHER_BLOCK)
         self.pair.hostile.wait_for("held")
-        self.attack([order])
+        self.pair.hostile.order(order)
         second = self.command("read", self.session)
         self.pair.hostile.wait_for("over", times=2)
         return self.look(first, second)
@@ -310,8 +337,8 @@ def test_guessed_keys(battle, name, network, sampled, note):
     """All that an index can have, but the right one."""
     index, first = GUESSES[name]
     times = 3 if sampled else 256 - first if network == "rxe" else FEW
-    battle.attack([f"{PATIENCE} --times {times} --write --index {index} --change {first} --each "
-                   "memory"])
+    battle.attack(f"{PATIENCE} --times {times} --write --index {index} --change {first} --each "
+                  "memory")
     # a command is given up when it has cost a few connections
     victim = battle.command("read", battle.session, how="persist")
     battle.pair.hostile.wait_for("over", times=times, seconds=3000)
@@ -326,10 +353,10 @@ def test_a_pdu_that_does_not_belong_there(battle, network, order):
     """It costs the connection, and the log says why; or nothing; or it fails, as an answer."""
     comes = (PDUS | SIW_SAYS if network == "siw" else PDUS)[order]
     drops = comes not in (KEPT, FAILED)
-    mark = battle.pair.near.mark()
     outcome = battle.fight(f"{PATIENCE if drops else ''} {order}")
-    log = battle.pair.near.console(mark)
-    assert ("connection dropped" in log) == drops and "ping timeout" not in log
+    log = "\n".join(battle.log(battle.pair.hostile.portal))
+    assert ("connection dropped" in log) == drops
+    assert "ping timeout" not in battle.pair.near.console(battle.mark)
     assert outcome.ended == (FAILED if comes == FAILED else "answered"), outcome
     assert comes == FAILED or (DROPPED if drops else KEPT) in outcome.said, outcome
     assert not drops or re.search(comes, log)
@@ -376,11 +403,11 @@ def test_no_answer_to_a_logout(battle, order):
     """The session goes all the same."""
     initiator, hostile = battle.pair.initiator, battle.pair.hostile
     (session,) = initiator.login(GUEST.iqn, hostile.portal, SETTINGS)
-    hostile.order(order)
+    battle.attack(order)
     initiator.guest.run(f"iscsiadm -m session -r {session.number} -u", check=False, timeout=90)
     hostile.wait_for("over")
     assert session.number not in [each.number for each in initiator.sessions()]
-    assert battle.honest.poll() is None
+    assert battle.honest_goes_on()
 
 
 def test_nothing_is_left_of_all_that(battle):
