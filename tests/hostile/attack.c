@@ -153,6 +153,20 @@ static struct key victim(const struct plan *plan, const struct command *command)
 	return key;
 }
 
+/* With no time to wait the answer is not waited for: what comes next is right behind it. */
+static bool finish(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	bool done;
+
+	if (!move(c, command))
+		return false;
+	c->hurry = !plan->wait_ms;
+	done = answer(c, plan, command);
+	c->hurry = false;
+	pause_ms(plan->wait_ms);
+	return done;
+}
+
 /* Read or write memory that is not ours, or not now. */
 static bool memory(struct connection *c, const struct plan *plan, const struct command *command)
 {
@@ -164,14 +178,11 @@ static bool memory(struct connection *c, const struct plan *plan, const struct c
 		say("none of that kind");
 		return be_honest(c, plan, command);
 	}
-	if (plan->after) {
-		if (!be_honest(c, plan, command))
-			return false;
-		pause_ms(plan->wait_ms);
-	}
+	if (plan->after && !finish(c, plan, command))
+		return false;
 	memset(mine, 0xee, plan->length);
-	done = rdma(c, plan->write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, mine, plan->length,
-		    key.va, key.rkey);
+	key.length = plan->length;
+	done = rdma(c, plan->write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, mine, key, plan->row);
 	tell(c, plan->write ? "write" : "read");
 	/* iWARP refuses a write later than it is done */
 	if (done && !stays(c, plan->patience_ms)) {

@@ -33,7 +33,7 @@ enum {
 	MOST_DATA	= 8192,
 	SLOT		= ISER_HEADER + BHS + MOST_DATA,
 	RECEIVES	= 64,
-	SENDS		= 64,
+	SENDS		= 128,
 	BLOCK		= 512,
 	BLOCKS		= 32768,
 	TRIGGER		= 16384,	/* a command that begins at this block is attacked, */
@@ -96,10 +96,11 @@ struct connection {
 	uint8_t *memory;		/* slots for receives, then for sends, then scratch */
 	pthread_t thread;
 	atomic_bool bad;		/* nothing can be done with it any more */
+	bool hurry;			/* do not wait for what is posted */
 	unsigned int made;		/* PDUs to be sent */
 	uint64_t sends;			/* posted */
 	uint64_t sent;			/* completed */
-	enum ibv_wc_status status;	/* of the last one that completed */
+	enum ibv_wc_status status;	/* of what was waited for last: the first failure */
 	int waiting[RECEIVES];		/* slots that were received into, in order */
 	uint32_t lengths[RECEIVES];
 	unsigned int arrived, taken;
@@ -111,7 +112,7 @@ struct attack;
 /* What was ordered; main.c has the meaning of each. */
 struct plan {
 	const struct attack *attack;
-	unsigned int times, wait_ms, patience_ms, refuse;
+	unsigned int times, row, wait_ms, patience_ms, refuse;
 	bool invalidate;
 	bool write, after, from_end, own_va, other_va, held, each;
 	long at;
@@ -132,8 +133,8 @@ struct pdu new_pdu(struct connection *c);
 bool send_pdu(struct connection *c, const struct pdu *pdu);
 bool send_repeatedly(struct connection *c, const struct pdu *pdu, unsigned int times);
 bool send_invalidating(struct connection *c, const struct pdu *pdu, uint32_t rkey);
-bool rdma(struct connection *c, enum ibv_wr_opcode opcode, void *local, uint32_t length,
-	  uint64_t va, uint32_t rkey);
+bool rdma(struct connection *c, enum ibv_wr_opcode opcode, void *local, struct key at,
+	  unsigned int times);
 uint8_t *scratch(struct connection *c);
 bool stays(struct connection *c, unsigned int ms);
 void hang_up(struct connection *c);

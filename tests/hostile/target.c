@@ -229,11 +229,9 @@ bool move(struct connection *c, const struct command *command)
 
 	if (command->read) {
 		memcpy(scratch(c), blocks, command->length);
-		return rdma(c, IBV_WR_RDMA_WRITE, scratch(c), command->length,
-			    command->key.va, command->key.rkey);
+		return rdma(c, IBV_WR_RDMA_WRITE, scratch(c), command->key, 1);
 	}
-	if (!rdma(c, IBV_WR_RDMA_READ, scratch(c), command->length, command->key.va,
-		  command->key.rkey))
+	if (!rdma(c, IBV_WR_RDMA_READ, scratch(c), command->key, 1))
 		return false;
 	memcpy(blocks, scratch(c), command->length);
 	return true;
@@ -254,12 +252,13 @@ static bool refuse(struct connection *c, const struct command *command)
 
 static bool return_data(struct connection *c, const struct command *command, uint32_t length)
 {
+	struct key key = command->key;
 	struct pdu pdu;
 
 	if (length > command->length)
 		length = command->length;
-	if (length && !rdma(c, IBV_WR_RDMA_WRITE, scratch(c), length, command->key.va,
-			    command->key.rkey))
+	key.length = length;
+	if (length && !rdma(c, IBV_WR_RDMA_WRITE, scratch(c), key, 1))
 		return false;
 	pdu = response(c, command->itt, OP_RESPONSE);
 	if (length < command->length) {

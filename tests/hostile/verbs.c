@@ -58,7 +58,9 @@ static void completed(struct connection *c, const struct ibv_wc *wc)
 		c->bad = true;
 	if (wc->wr_id == OURS) {
 		c->sent++;
-		c->status = wc->status;
+		/* the first that fails is the one that tells: others are flushed */
+		if (c->status == IBV_WC_SUCCESS)
+			c->status = wc->status;
 	} else if (wc->status == IBV_WC_SUCCESS) {
 		c->lengths[wc->wr_id] = wc->byte_len;
 		c->waiting[c->arrived++ % RECEIVES] = wc->wr_id;
@@ -98,21 +100,24 @@ static bool post(struct connection *c, struct ibv_send_wr *wr)
 {
 	struct ibv_send_wr *failed;
 
-	if (c->bad)
-		return false;
+	if (c->sent == c->sends)
+		c->status = IBV_WC_SUCCESS;
 	wr->wr_id = OURS;
 	wr->send_flags |= IBV_SEND_SIGNALED;
-	if (ibv_post_send(c->id->qp, wr, &failed)) {
+	if (c->bad || ibv_post_send(c->id->qp, wr, &failed)) {
 		c->bad = true;
+		c->status = IBV_WC_WR_FLUSH_ERR;
 		return false;
 	}
 	c->sends++;
 	return true;
 }
 
-/* Wait until all that was posted has completed; whether the last one was right. */
+/* Wait until all that was posted has completed; whether all was right. */
 static bool settle(struct connection *c)
 {
+	if (c->hurry)
+		return true;
 	while (c->sent < c->sends)
 		if (!poll_queue(c, 30000)) {
 			c->bad = true;
@@ -124,19 +129,22 @@ static bool settle(struct connection *c)
 /**
  * rdma - read or write the initiator's memory
  *
- * The status remains in @c.  On iWARP a write that is refused is a success
+ * Without waiting for one before the next; not more than SENDS times.  The
+ * status remains in @c.  On iWARP a write that is refused is a success
  * here, and the connection goes a moment later.
  */
-bool rdma(struct connection *c, enum ibv_wr_opcode opcode, void *local, uint32_t length,
-	  uint64_t va, uint32_t rkey)
+bool rdma(struct connection *c, enum ibv_wr_opcode opcode, void *local, struct key at,
+	  unsigned int times)
 {
-	struct ibv_sge sge = { (uintptr_t)local, length, c->mr->lkey };
+	struct ibv_sge sge = { (uintptr_t)local, at.length, c->mr->lkey };
 	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = opcode };
 
-	wr.wr.rdma.remote_addr = va;
-	wr.wr.rdma.rkey = rkey;
-	c->status = IBV_WC_WR_FLUSH_ERR;
-	return post(c, &wr) && settle(c);
+	wr.wr.rdma.remote_addr = at.va;
+	wr.wr.rdma.rkey = at.rkey;
+	while (times--)
+		if (!post(c, &wr))
+			return false;
+	return settle(c);
 }
 
 static bool post_pdu(struct connection *c, const struct pdu *pdu, enum ibv_wr_opcode opcode,

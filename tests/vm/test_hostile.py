@@ -68,8 +68,14 @@ HELD = {
     "write to another session's write": ("write", "--write --held"),
     "own key, write to another session's address": ("read", "--write --held --other-va"),
 }
+# many accesses right behind the answer: some may still be in time, before the command is finished
+RACES = {
+    "writes while a read is answered": "",
+    "writes while a read is answered, invalidated": "--invalidate",
+}
 # soft-iWARP does not look for the right to read
 SIW_LETS = ("read of a read",)
+RACED = 8       # commands
 FEW = 16        # of the guesses, where a connection takes long
 # index, relative to that of the command, and the first guess
 GUESSES = {"own": (0, 1), "next": (1, 0), "previous": (-1, 0)}
@@ -241,10 +247,10 @@ class Battle:
         return Outcome(self.pair.hostile.said(), " ".join({each.stdout.split("\n")[0]
                                                            for each in ended}), wrong)
 
-    def fight(self, *orders, kind="read", times=1):
+    def fight(self, *orders, kind="read", times=1, how=""):
         """Attack one command; when so many attacks are over, look."""
         self.attack(*orders)
-        victim = self.command(kind, self.session)
+        victim = self.command(kind, self.session, how=how)
         self.pair.hostile.wait_for("over", times=times)
         return self.look(victim)
 
@@ -309,6 +315,16 @@ def test_memory_that_was_not_given(battle, name, network, note):
     verdict = outcome.verdict(access(options), network)
     note(name, verdict, outcome)
     assert verdict == ("done" if lets else "refused"), outcome
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_memory_that_is_just_being_answered(battle, name, note):
+    """Done or refused; but from when a command has returned its memory stays as it is."""
+    outcome = battle.fight(f"--times {RACED} --wait 0 --row 60 --length 4096 --write --after "
+                           f"{RACES[name]} memory", times=RACED, how=f"raced times={RACED}")
+    in_time = outcome.said.count("write: done") - outcome.said.count(DROPPED)
+    note(name, f"{RACED - in_time} of {RACED} refused in the end", outcome)
     assert outcome.ended == "answered" and not outcome.wrong, outcome
 
 

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Runs in a guest: one command for a disk, and an eye on its memory afterwards.
+"""Runs in a guest: commands for a disk, and an eye on their memory afterwards.
 
-    python3 victim.py DEVICE read|write BLOCK BYTES LOOK [persist]
+    python3 victim.py DEVICE read|write BLOCK BYTES LOOK [persist] [raced] [inside] [times=N]
 
 Normally: it reads zeros or writes random bytes, without a page cache, at a block that
-tests/hostile attacks. Then the memory has another owner, so to speak: it is filled with
-something else, and "answered" is said, or "failed" if there was an error; with `persist` the
-command is issued until there is none. When the file LOOK is
-there it says "unchanged" if that is still in the memory, also beside it, if the disk has
-what was written, and if another command for the disk is executed. It leaves zeros on the disk.
+tests/hostile attacks. When the command returns the memory is its own again, so to speak: it is
+copied at once, also what is beside it, and "answered" is said, or "failed" if there was an
+error. When the file LOOK is there it says "unchanged" if the memory is still what it was then,
+if the disk has what was written, and if another command for the disk is executed. It leaves
+zeros on the disk.
+
+With `persist` a command is issued until there is no error. With `raced` a target may still write
+to it when it answers, so that what was read may be anything. With `inside` its memory neither
+begins nor ends with a page. N commands have each a memory of their own.
 
 Recovery: none; what is wrong ends it with status 1 and says what it was.
 """
@@ -18,8 +22,10 @@ import os
 import sys
 import time
 
-BESIDE = 65536
+BESIDE, INSIDE = 65536, 512
 OTHER = b"\x5a"
+OPTIONS = sys.argv[6:]
+TIMES = max(int(option[6:]) for option in ["times=1", *OPTIONS] if option.startswith("times="))
 
 
 def check(right, what):
@@ -33,43 +39,57 @@ def read(device, view, place):
     check(os.preadv(device, [view], place) == len(view), "short read")
 
 
-def attempt(device, place, writes, view, data):
-    """The command that is attacked; whether it was executed."""
-    try:
-        if writes:
-            view[:] = data
-            check(os.pwritev(device, [view], place) == len(view), "short write")
-        else:
-            view[:] = OTHER * len(view)
-            read(device, view, place)
-    except OSError:
-        return False
-    check(view == data, "the command's memory has other data than it should")
-    return True
+def write(device, view, place):
+    """Write all of it."""
+    check(os.pwritev(device, [view], place) == len(view), "short write")
+
+
+class Command:
+    """One command, and its memory."""
+
+    def __init__(self, device, writes, place, length):
+        begin = BESIDE + INSIDE * ("inside" in OPTIONS)
+        self.data = os.urandom(length) if writes else bytes(length)
+        self.memory = mmap.mmap(-1, BESIDE + INSIDE + length + BESIDE)
+        self.memory[:] = OTHER * len(self.memory)
+        self.own = slice(begin, begin + length)
+        self.done, self.copy = self.attempt(device, writes, place)
+        while not self.done and "persist" in OPTIONS:
+            self.done, self.copy = self.attempt(device, writes, place)
+        own = self.copy[self.own]
+        check(self.copy == OTHER * begin + own + OTHER * (len(self.memory) - begin - length),
+              "memory beside the command's was changed")
+        check(own == self.data or not self.done or "raced" in OPTIONS,
+              "the command's memory has other data than it should")
+
+    def attempt(self, device, writes, place):
+        """Whether it was executed, and what is in the memory at that very moment."""
+        view = memoryview(self.memory)[self.own]
+        view[:] = self.data if writes else OTHER * len(view)
+        try:
+            (write if writes else read)(device, view, place)
+        except OSError:
+            return False, self.memory[:]
+        return True, self.memory[:]
 
 
 def main():
-    """One command, and a look at its memory."""
+    """Commands, and a look at their memory."""
     device = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
     writes, place, length = sys.argv[2] == "write", int(sys.argv[3]) * 512, int(sys.argv[4])
-    memory = mmap.mmap(-1, BESIDE + length + BESIDE)
-    view = memoryview(memory)[BESIDE:BESIDE + length]
-    data = os.urandom(length) if writes else bytes(length)
-    done = attempt(device, place, writes, view, data)
-    while not done and "persist" in sys.argv:
-        done = attempt(device, place, writes, view, data)
-    memory[:] = OTHER * len(memory)
+    commands = [Command(device, writes, place, length) for _ in range(TIMES)]
+    done = all(command.done for command in commands)
     print("answered" if done else "failed", flush=True)
 
     while not os.path.exists(sys.argv[5]):
         time.sleep(0.05)
-    check(memory[:] == OTHER * len(memory), "memory was changed")
+    check(all(command.memory[:] == command.copy for command in commands), "memory was changed")
     again = memoryview(mmap.mmap(-1, length))
     read(device, again, place if writes and done else 0)
     if writes and done:
-        check(again == data, "the disk has other data than were written")
+        check(again == commands[-1].data, "the disk has other data than were written")
         again[:] = bytes(length)
-        check(os.pwritev(device, [again], place) == length, "short write")
+        write(device, again, place)
     print("unchanged", flush=True)
 
 
