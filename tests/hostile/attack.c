@@ -167,12 +167,27 @@ static bool finish(struct connection *c, const struct plan *plan, const struct c
 	return done;
 }
 
-/* Read or write memory that is not ours, or not now. */
+/* Read or write memory that is not ours, or not now.  Returns whether nobody minds. */
+static bool strike(struct connection *c, const struct plan *plan, struct key at)
+{
+	uint8_t *mine = scratch(c);
+	bool done;
+
+	memset(mine, 0xee, plan->length);
+	at.length = plan->length;
+	done = rdma(c, plan->write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, mine, at, plan->row);
+	tell(c, plan->write ? "write" : "read");
+	/* iWARP refuses a write later than it is done */
+	if (done && !stays(c, plan->patience_ms)) {
+		tell_fate(false);
+		done = false;
+	}
+	return done;
+}
+
 static bool memory(struct connection *c, const struct plan *plan, const struct command *command)
 {
 	struct key key = victim(plan, command);
-	uint8_t *mine = scratch(c);
-	bool done;
 
 	if (!key.length) {
 		say("none of that kind");
@@ -180,16 +195,7 @@ static bool memory(struct connection *c, const struct plan *plan, const struct c
 	}
 	if (plan->after && !finish(c, plan, command))
 		return false;
-	memset(mine, 0xee, plan->length);
-	key.length = plan->length;
-	done = rdma(c, plan->write ? IBV_WR_RDMA_WRITE : IBV_WR_RDMA_READ, mine, key, plan->row);
-	tell(c, plan->write ? "write" : "read");
-	/* iWARP refuses a write later than it is done */
-	if (done && !stays(c, plan->patience_ms)) {
-		tell_fate(false);
-		done = false;
-	}
-	return done && (plan->after || be_honest(c, plan, command));
+	return strike(c, plan, key) && (plan->after || be_honest(c, plan, command));
 }
 
 /* ---- PDUs -------------------------------------------------------------- */
@@ -251,13 +257,51 @@ static void async(struct connection *c, const struct command *command, struct pd
 }
 
 /* RFC 7143, 11.17: the header of what is rejected comes with it */
+static void set_rejected(struct pdu *pdu, uint8_t opcode, uint32_t itt, uint8_t reason)
+{
+	uint8_t header[BHS] = { opcode, 0xc0 };
+
+	pdu->bhs[2] = reason;
+	put32(header + 16, itt);
+	set_data(pdu, header, sizeof(header));
+}
+
+/* Invalid PDU field */
 static void reject(struct connection *c, const struct command *command, struct pdu *pdu)
 {
-	uint8_t header[BHS] = { OP_COMMAND, 0xc0 };
+	set_rejected(pdu, OP_COMMAND, command->itt, 0x09);
+}
 
-	pdu->bhs[2] = 0x09;
-	put32(header + 16, command->itt);
-	set_data(pdu, header, sizeof(header));
+/* Immediate command reject, of one of that opcode; the tag is that of a SCSI command */
+static void reject_immediate(struct pdu *pdu, uint8_t opcode, uint32_t itt)
+{
+	set_rejected(pdu, IMMEDIATE | opcode, itt, 0x06);
+}
+
+static void reject_login(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	reject_immediate(pdu, OP_LOGIN, command->itt);
+}
+
+static void reject_logout(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	reject_immediate(pdu, OP_LOGOUT, command->itt);
+}
+
+static void reject_nop(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	reject_immediate(pdu, OP_NOP_OUT, command->itt);
+}
+
+/* One that asks for no answer, as the answer to a ping does not */
+static void reject_pong(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	reject_immediate(pdu, OP_NOP_OUT, TAG_NONE);
+}
+
+static void reject_tmf(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	reject_immediate(pdu, OP_TMF, command->itt);
 }
 
 static void stat_sn(struct connection *c, const struct command *command, struct pdu *pdu)
@@ -359,8 +403,8 @@ static bool ignore(struct connection *c, const struct plan *plan, const struct c
 	return true;
 }
 
-/* The command is aborted meanwhile: it is answered behind that. */
-static bool late(struct connection *c, const struct plan *plan, const struct command *command)
+/* Let a command be aborted, and have some time pass. */
+static bool be_aborted(struct connection *c, const struct plan *plan)
 {
 	struct pdu tmf;
 
@@ -371,6 +415,21 @@ static bool late(struct connection *c, const struct plan *plan, const struct com
 	if (!reply(c, get32(tmf.bhs + 16), OP_TMF_RESPONSE))
 		return false;
 	pause_ms(plan->wait_ms);
+	return true;
+}
+
+static bool late_memory(struct connection *c, const struct plan *plan,
+			const struct command *command)
+{
+	if (be_aborted(c, plan))
+		strike(c, plan, victim(plan, command));
+	return false;
+}
+
+static bool late(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	if (!be_aborted(c, plan))
+		return false;
 	reply(c, command->itt, OP_RESPONSE);
 	tell(c, "send");
 	tell_fate(stays(c, plan->patience_ms));
@@ -479,6 +538,7 @@ static const struct attack attacks[] = {
 	  .invalidates = true },
 	{ "invalidate-twice", .invalidates = true, .behind = true },
 	{ "late", .run = late },
+	{ "late-memory", .run = late_memory },
 	{ "logged-out", .opcode = OP_LOGOUT_RESPONSE },
 	{ "login-again", .opcode = OP_LOGIN_RESPONSE },
 	{ "login-data-length", .spoil = more_data, .opcode = OP_LOGIN_RESPONSE, .at = OP_LOGIN },
@@ -498,6 +558,11 @@ static const struct attack attacks[] = {
 	{ "ping-flood", .run = ping_flood },
 	{ "r2t", .spoil = r2t, .opcode = OP_R2T },
 	{ "reject", .spoil = reject, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-login", .spoil = reject_login, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-logout", .spoil = reject_logout, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-nop", .spoil = reject_nop, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-pong", .spoil = reject_pong, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-tmf", .spoil = reject_tmf, .opcode = OP_REJECT, .unasked = true },
 	{ "residual", .spoil = residual, .answers = true },
 	{ "sense", .spoil = sense, .answers = true },
 	{ "silence", .run = silence },
@@ -505,6 +570,8 @@ static const struct attack attacks[] = {
 	{ "tag", .spoil = tag },
 	{ "task-managed", .opcode = OP_TMF_RESPONSE },
 	{ "text", .opcode = OP_TEXT_RESPONSE },
+	{ "text-tag", .spoil = tag, .opcode = OP_TEXT_RESPONSE },
+	{ "text-unasked", .opcode = OP_TEXT_RESPONSE, .unasked = true },
 	{ "tmf-hang-up", .request = request_hang_up, .at = OP_TMF },
 	{ "tmf-silence", .request = request_silence, .at = OP_TMF },
 	{ "too-long", .spoil = too_long },

@@ -59,6 +59,7 @@ enum {		/* opcodes of RFC 7143, 11.2.1.2 */
 	OP_R2T		= 0x31,
 	OP_ASYNC	= 0x32,
 	OP_REJECT	= 0x3f,
+	IMMEDIATE	= 0x40,		/* with an opcode */
 };
 
 #define TAG_NONE	0xffffffffu

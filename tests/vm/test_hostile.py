@@ -58,6 +58,10 @@ ALLOWED = {
     "write to a read": ("read", "--write"),
     "read of a write": ("write", ""),
 }
+ABORTED = {
+    "write after an aborted read": ("read", "--write"),
+    "read after an aborted write": ("write", ""),
+}
 # a command of another session, to another target that shares what it was given
 HELD = {
     "write to another session's read": ("read", "--write --held"),
@@ -108,12 +112,19 @@ PDUS = {
     "opcode": "opcode that no target may send",
     "r2t": "Data-In or R2T",
     "reject": KEPT,
+    "reject-login": KEPT,
+    "reject-logout": KEPT,
+    "reject-nop": "Reject of what was not sent",
+    "reject-pong": KEPT,
+    "reject-tmf": KEPT,
     "residual": FAILED,
     "sense": FAILED,
     "stat-sn": KEPT,
     "tag": NO_REQUEST,
     "task-managed": NO_ANSWER,
     "text": NO_ANSWER,
+    "text-tag": NO_REQUEST,
+    "text-unasked": "refused by the iSCSI layer",
     "too-long": "local QP operation error",
     "too-short": "shorter than its headers",
     "--wait 0 twice": NO_REQUEST,
@@ -408,6 +419,18 @@ def test_an_answer_behind_an_abort(battle):
     outcome = battle.fight(f"{PATIENCE} late")
     assert DROPPED in outcome.said and outcome.ended == "answered", outcome
     assert not outcome.wrong, outcome
+
+
+@pytest.mark.usefixtures("impatience")
+@pytest.mark.parametrize("name", ABORTED)
+def test_memory_behind_an_abort(battle, name, network, note):
+    """It is not the target's any more."""
+    kind, options = ABORTED[name]
+    outcome = battle.fight(f"{PATIENCE} {options} late-memory", kind=kind)
+    verdict = outcome.verdict(access(options), network)
+    note(name, verdict, outcome)
+    assert verdict == "refused", outcome
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
 
 
 @pytest.mark.usefixtures("impatience")
