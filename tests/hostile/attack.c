@@ -358,31 +358,32 @@ static bool forge(struct connection *c, const struct plan *plan, const struct co
 
 /* ---- behaviour --------------------------------------------------------- */
 
-/* Many more than the initiator can have receives for; with a tag each wants an answer. */
-static bool send_pings(struct connection *c, uint32_t ttt)
+/* NOP-Ins in rows, each of them at once; with a tag each wants an answer. */
+static bool send_pings(struct connection *c, const struct plan *plan, uint32_t ttt)
 {
 	bool kept = true;
 
-	for (unsigned int n = 0; n < 100 && kept; n++) {
+	for (unsigned int n = 0; n < plan->rows && kept; n++) {
 		struct pdu pdu = response(c, TAG_NONE, OP_NOP_IN);
 
 		c->stat_sn--;		/* RFC 7143, 11.19: it does not advance */
 		put32(pdu.bhs + 20, ttt);
-		kept = send_repeatedly(c, &pdu, SENDS / 2);
+		kept = send_repeatedly(c, &pdu, plan->row);
 	}
+	kept = kept && stays(c, plan->patience_ms);
 	tell_fate(kept);
 	return kept;
 }
 
 static bool flood(struct connection *c, const struct plan *plan, const struct command *command)
 {
-	return send_pings(c, TAG_NONE) && be_honest(c, plan, command);
+	return send_pings(c, plan, TAG_NONE) && be_honest(c, plan, command);
 }
 
 static bool ping_flood(struct connection *c, const struct plan *plan,
 		       const struct command *command)
 {
-	return send_pings(c, 7) && be_honest(c, plan, command);
+	return send_pings(c, plan, 7) && be_honest(c, plan, command);
 }
 
 static bool be_silent(struct connection *c)

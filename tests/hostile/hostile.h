@@ -113,7 +113,7 @@ struct attack;
 /* What was ordered; main.c has the meaning of each. */
 struct plan {
 	const struct attack *attack;
-	unsigned int times, row, wait_ms, patience_ms, refuse;
+	unsigned int times, row, rows, wait_ms, patience_ms, refuse;
 	bool invalidate;
 	bool write, after, from_end, own_va, other_va, held, each;
 	long at;

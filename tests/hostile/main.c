@@ -21,6 +21,8 @@ static const char usage[] =
 	"  --times N      so often, then be honest (1)\n"
 	"  --wait MS      where an attack waits (500); 0: not even for what it sent just before\n"
 	"  --patience MS  for the connection to go (500)\n"
+	"  --row N        do it so often at once, not one after the other (1)\n"
+	"  --rows N       so many of these, in a flood (1)\n"
 	"  --refuse N     and refuse the next N connections\n"
 	"  --invalidate   answer with Send with Invalidate\n"
 	"which memory, if not the command's own:\n"
@@ -37,7 +39,6 @@ static const char usage[] =
 	"for the attack `memory`:\n"
 	"  --write        write there; else read\n"
 	"  --after        after the answer; else before\n"
-	"  --row N        so often, at once (1)\n"
 	"attacks:\n";
 
 static const struct option options[] = {
@@ -56,6 +57,7 @@ static const struct option options[] = {
 	{ "patience", required_argument, NULL, 'p' },
 	{ "refuse", required_argument, NULL, 'r' },
 	{ "row", required_argument, NULL, 'R' },
+	{ "rows", required_argument, NULL, 'S' },
 	{ "times", required_argument, NULL, 't' },
 	{ "wait", required_argument, NULL, 'm' },
 	{ "write", no_argument, NULL, 'w' },
@@ -101,6 +103,9 @@ static bool take_option(struct plan *plan, int option)
 		break;
 	case 'R':
 		plan->row = number;
+		break;
+	case 'S':
+		plan->rows = number;
 		break;
 	case 'a':
 		plan->at = number;
@@ -161,7 +166,7 @@ static int split(char *line, char **words, int most)
 /* Take an order.  Returns whether it makes sense. */
 static bool take_order(char *line)
 {
-	struct plan plan = { .times = 1, .row = 1, .wait_ms = 500, .patience_ms = 500,
+	struct plan plan = { .times = 1, .row = 1, .rows = 1, .wait_ms = 500, .patience_ms = 500,
 			     .length = BLOCK };
 	char *words[32] = { "order" };
 	int n = 1 + split(line, words + 1, 30), option;
@@ -170,7 +175,7 @@ static bool take_order(char *line)
 	while ((option = getopt_long(n, words, "", options, NULL)) != -1)
 		if (!take_option(&plan, option))
 			return false;
-	if (n - optind != 1 || plan.length > SCRATCH || plan.row > SENDS / 2)
+	if (n - optind != 1 || plan.length > SCRATCH || plan.row >= SENDS)
 		return false;
 	plan.attack = attack_find(words[optind]);
 	if (!plan.attack)

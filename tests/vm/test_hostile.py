@@ -89,6 +89,7 @@ GUESSES = {"own": (0, 1), "next": (1, 0), "previous": (-1, 0)}
 SHORTER = "data segment longer than the message"
 NO_REQUEST = "no request with this tag is waiting"
 NO_ANSWER = "opcode does not answer the request"
+FLOODS = "floods with PDUs"
 WRONG_KEY = "remote invalid request error"
 NOT_ITS_OWN = "invalidates a key that is not its own"
 # what is sent in place of the response, and what comes of it: nothing, a command that fails, or
@@ -130,9 +131,12 @@ PDUS = {
     "--wait 0 twice": NO_REQUEST,
     "twice": NO_REQUEST,
     "window-back": KEPT,
-    "flood": "floods with PDUs",
-    "ping-flood": "floods with PDUs",
+    "--row 32 --rows 100 flood": FLOODS,
+    "--row 32 --rows 100 ping-flood": FLOODS,
 }
+# With so few tasks there are 48 receives.
+FEW_TASKS = {"node.session.cmds_max": 16, "node.session.queue_depth": 1}
+AT_ONCE = {60: KEPT, 120: DROPPED}
 # soft-iWARP looks at a key before anybody looks at the PDU
 SIW_SAYS = {
     "invalidate-by-nop": WRONG_KEY,
@@ -261,10 +265,10 @@ class Battle:
         return Outcome(self.pair.hostile.said(), " ".join({each.stdout.split("\n")[0]
                                                            for each in ended}), wrong)
 
-    def fight(self, *orders, kind="read", times=1, how=""):
+    def fight(self, *orders, kind="read", times=1, how="", session=None):
         """Attack one command; when so many attacks are over, look."""
         self.attack(*orders)
-        victim = self.command(kind, self.session, how=how)
+        victim = self.command(kind, session or self.session, how=how)
         self.pair.hostile.wait_for("over", times=times)
         return self.look(victim)
 
@@ -392,6 +396,26 @@ def test_a_pdu_that_does_not_belong_there(battle, network, order):
     assert comes == FAILED or (DROPPED if drops else KEPT) in outcome.said, outcome
     assert not drops or re.search(comes, log)
     assert not outcome.wrong, outcome
+
+
+@pytest.fixture
+def narrow(battle):
+    """A session that has few receives."""
+    initiator = battle.pair.initiator
+    (session,) = initiator.login(GUEST.iqn, battle.pair.hostile.portal, SETTINGS | FEW_TASKS)
+    yield session
+    initiator.logout(session)
+
+
+@pytest.mark.parametrize("row,ends", AT_ONCE.items())
+def test_more_pdus_at_once_than_receives(battle, narrow, network, row, ends):
+    """Who sends them has to wait, or they cost him the connection; too many do it anyway."""
+    outcome = battle.fight(f"--row {row} flood", session=narrow)
+    log = "\n".join(battle.log(battle.pair.hostile.portal))
+    assert ("connection dropped" in log) == (DROPPED in outcome.said), log
+    assert ends in outcome.said or network == "siw" and DROPPED in outcome.said, outcome
+    assert ends == KEPT or network == "siw" or FLOODS in log
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
 
 
 @pytest.mark.parametrize("name", BEHAVIOUR)
