@@ -139,6 +139,20 @@ static struct key with_other_va(const struct plan *plan, struct key ours)
 	return (struct key){ 0 };
 }
 
+/* The address that was given with a key of an index so far away, if there was any. */
+static uint64_t address_near(const struct plan *plan, struct key ours)
+{
+	uint32_t index = (ours.rkey >> 8) + plan->index;
+	struct key key;
+
+	for (unsigned int ago = 1; (key = known_key(ago)).length; ago++)
+		if (key.rkey >> 8 == index) {
+			say("neighbour: was used");
+			return key.va;
+		}
+	return ours.va;
+}
+
 /* The memory that is attacked: the command's own, or what the plan makes of it. */
 static struct key victim(const struct plan *plan, const struct command *command)
 {
@@ -148,6 +162,8 @@ static struct key victim(const struct plan *plan, const struct command *command)
 		key = with_other_va(plan, command->key);
 	if (plan->own_va)
 		key.va = command->key.va;
+	if (plan->index)
+		key.va = address_near(plan, command->key);
 	key.va += plan->at + (plan->from_end ? command->key.length : 0);
 	key.rkey = (key.rkey ^ plan->change) + plan->index * 256;
 	return key;
@@ -629,6 +645,10 @@ static bool take_plan(uint8_t opcode, struct plan *taken)
 
 	pthread_mutex_lock(&lock);
 	take = plan->times && (opcode == OP_COMMAND || plan->attack->at == opcode);
+	if (take && plan->alternate) {
+		plan->turn = !plan->turn;
+		take = plan->turn;
+	}
 	if (take) {
 		*taken = *plan;
 		plan->times--;

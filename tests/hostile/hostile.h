@@ -114,7 +114,7 @@ struct attack;
 struct plan {
 	const struct attack *attack;
 	unsigned int times, row, rows, wait_ms, patience_ms, refuse;
-	bool invalidate;
+	bool invalidate, alternate, turn;
 	bool write, after, from_end, own_va, other_va, held, each;
 	long at;
 	uint32_t length, ago, change, index;

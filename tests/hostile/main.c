@@ -19,6 +19,7 @@ static const char usage[] =
 	"usage: hostile PORT\n"
 	"Each line of standard input orders an attack: [options] NAME\n"
 	"  --times N      so often, then be honest (1)\n"
+	"  --alternate    and be honest every other time\n"
 	"  --wait MS      where an attack waits (500); 0: not even for what it sent just before\n"
 	"  --patience MS  for the connection to go (500)\n"
 	"  --row N        do it so often at once, not one after the other (1)\n"
@@ -35,7 +36,7 @@ static const char usage[] =
 	"  --other-va     with that one's address, but this command's key\n"
 	"  --change BITS  other bits in the key\n"
 	"  --each         the next number of BITS each time\n"
-	"  --index N      the key of an index so far away\n"
+	"  --index N      the key of an index so far away, with the address that it had last\n"
 	"for the attack `memory`:\n"
 	"  --write        write there; else read\n"
 	"  --after        after the answer; else before\n"
@@ -44,6 +45,7 @@ static const char usage[] =
 static const struct option options[] = {
 	{ "after", no_argument, NULL, 'A' },
 	{ "ago", required_argument, NULL, 'g' },
+	{ "alternate", no_argument, NULL, 'B' },
 	{ "at", required_argument, NULL, 'a' },
 	{ "change", required_argument, NULL, 'c' },
 	{ "each", no_argument, NULL, 'E' },
@@ -91,6 +93,9 @@ static bool take_option(struct plan *plan, int option)
 	switch (option) {
 	case 'A':
 		plan->after = true;
+		break;
+	case 'B':
+		plan->alternate = true;
 		break;
 	case 'E':
 		plan->each = true;

@@ -372,14 +372,16 @@ def test_guessed_keys(battle, name, network, sampled, note):
     """All that an index can have, but the right one."""
     index, first = GUESSES[name]
     times = 3 if sampled else 256 - first if network == "rxe" else FEW
-    battle.attack(f"{PATIENCE} --times {times} --write --index {index} --change {first} --each "
-                  "memory")
-    # a command is given up when it has cost a few connections
-    victim = battle.command("read", battle.session, how="persist")
+    battle.attack(f"{PATIENCE} --times {times} --alternate --write --index {index} "
+                  f"--change {first} --each memory")
+    # a guess costs the connection; before the next one the regions of the new one are used
+    victim = battle.command("read", battle.session,
+                            how=f"times={times} {'burst' if index else ''}")
     battle.pair.hostile.wait_for("over", times=times, seconds=3000)
     outcome = battle.look(victim)
     refused = outcome.said.count(DROPPED if network == "siw" else "write: remote access error")
     note(f"guessed keys, {name} index", f"{refused} of {times} refused", outcome)
+    assert sampled or not index or "neighbour: was used" in outcome.said
     assert refused == times and outcome.ended == "answered" and not outcome.wrong, outcome
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Runs in a guest: commands for a disk, and an eye on their memory afterwards.
 
-    python3 victim.py DEVICE read|write BLOCK BYTES LOOK [persist] [raced] [inside] [times=N]
+    python3 victim.py DEVICE read|write BLOCK BYTES LOOK [burst] [raced] [inside] [times=N]
 
 Normally: it reads zeros or writes random bytes, without a page cache, at a block that
 tests/hostile attacks. When the command returns the memory is its own again, so to speak: it is
@@ -10,9 +10,9 @@ error. When the file LOOK is there it says "unchanged" if the memory is still wh
 if the disk has what was written, and if another command for the disk is executed. It leaves
 zeros on the disk.
 
-With `persist` a command is issued until there is no error. With `raced` a target may still write
-to it when it answers, so that what was read may be anything. With `inside` its memory neither
-begins nor ends with a page. N commands have each a memory of their own.
+With `burst` it comes behind some reads at once of what is not attacked. With `raced` a target may
+still write to it when it answers, so that what was read may be anything. With `inside` its memory
+neither begins nor ends with a page. N commands have each a memory of their own.
 
 Recovery: none; what is wrong ends it with status 1 and says what it was.
 """
@@ -21,8 +21,10 @@ import mmap
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 BESIDE, INSIDE = 65536, 512
+PAGE, BURST = 4096, 24
 OTHER = b"\x5a"
 OPTIONS = sys.argv[6:]
 TIMES = max(int(option[6:]) for option in ["times=1", *OPTIONS] if option.startswith("times="))
@@ -44,18 +46,25 @@ def write(device, view, place):
     check(os.pwritev(device, [view], place) == len(view), "short write")
 
 
+def burst(device):
+    """Read at many places at once, from the first one on."""
+    views = [memoryview(mmap.mmap(-1, PAGE)) for _ in range(BURST)]
+    with ThreadPoolExecutor(BURST) as pool:
+        list(pool.map(read, BURST * [device], views, range(0, BURST * PAGE, PAGE)))
+
+
 class Command:
     """One command, and its memory."""
 
     def __init__(self, device, writes, place, length):
+        if "burst" in OPTIONS:
+            burst(device)
         begin = BESIDE + INSIDE * ("inside" in OPTIONS)
         self.data = os.urandom(length) if writes else bytes(length)
         self.memory = mmap.mmap(-1, BESIDE + INSIDE + length + BESIDE)
         self.memory[:] = OTHER * len(self.memory)
         self.own = slice(begin, begin + length)
         self.done, self.copy = self.attempt(device, writes, place)
-        while not self.done and "persist" in OPTIONS:
-            self.done, self.copy = self.attempt(device, writes, place)
         own = self.copy[self.own]
         check(self.copy == OTHER * begin + own + OTHER * (len(self.memory) - begin - length),
               "memory beside the command's was changed")
