@@ -6,7 +6,8 @@ Normally: each test runs on each kernel. It asks for `lun` (a LUN that is logged
 simulated adapter), and gets it from the rig of that kernel, see rig.py.
 
 What a file may say about its tests: KERNELS they run on by default, if not on the stock ones;
-those they are CAPABLE of, if not all; SAMPLE, if by default only every so many of them runs.
+those they are CAPABLE of, if not all; SAMPLE, if by default only every so many of them runs on a
+kernel, and ALWAYS, names of those that do in any case, or of what these are about.
 
 Recovery: a test fails if a kernel reported a bug while it ran, whatever else it found. A
 failed test shows the end of its guests' logs, and leaves them in results/ whole.
@@ -81,14 +82,20 @@ def capable(item):
         kernel in CAPABLE.get(network, ALL_KERNELS)
 
 
+def always(item):
+    """Whether no sample does without it."""
+    names = {item.originalname, item.callspec.params.get("name")}
+    return not names.isdisjoint(getattr(item.module, "ALWAYS", ()))
+
+
 def chosen(items, sampled):
     """Those tests that are to be run, the last ones first."""
     seen = Counter()
-    for item in reversed(items):
-        if capable(item):
-            if not sampled or seen[item.module] % getattr(item.module, "SAMPLE", 1) == 0:
-                yield item
-            seen[item.module] += 1
+    for item in filter(capable, reversed(items)):
+        group_of = item.module, item.callspec.params["rig"]
+        if not sampled or always(item) or seen[group_of] % getattr(item.module, "SAMPLE", 1) == 0:
+            yield item
+        seen[group_of] += 1
 
 
 def pytest_collection_modifyitems(config, items):

@@ -23,6 +23,8 @@ from iserlab.target import Target
 from rig import IQN, REPO
 
 SAMPLE = 12
+ALWAYS = ("write after a read", "write after a read, invalidated",
+          "test_nothing_is_left_of_all_that")
 LENGTH = 65536
 BLOCK, OTHER_BLOCK = 16384, 20480
 VICTIM, LOOK, ENOUGH = "/tmp/victim.py", "/tmp/look", "/tmp/enough"

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which tests of guests `make check` chooses."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from iserlab.paths import REPO
+
+
+def collected(*words):
+    """Names of the tests that pytest would run."""
+    said = subprocess.run([sys.executable, "-s", "-m", "pytest", "-p", "no:cacheprovider", "-n0",
+                           "-q", "--collect-only", *words], cwd=REPO, check=True,
+                          capture_output=True, text=True).stdout
+    return re.findall(r"::(\S.*)$", said, re.MULTILINE)
+
+
+@pytest.fixture(name="sample", scope="module")
+def fixture_sample():
+    """What make check runs of the attacks."""
+    return collected("tests/vm/test_hostile.py")
+
+
+@pytest.mark.parametrize("kernel", ("6.1", "6.12"))
+@pytest.mark.parametrize("name", ("test_memory_that_was_not_given[rxe-{}-write after a read]",
+                                  "test_memory_that_was_not_given[rxe-{}-write after a read, "
+                                  "invalidated]", "test_nothing_is_left_of_all_that[rxe-{}]"))
+def test_some_always_run(sample, kernel, name):
+    """On each kernel."""
+    assert name.format(kernel) in sample
+
+
+def test_a_sample_is_small(sample):
+    """Two kernels: an eighth of all tests on each, at most."""
+    assert len(sample) < len(collected("tests/vm/test_hostile.py", "--kernel", "6.12")) / 4
