@@ -3,6 +3,8 @@
 
 Normally: lines(results) is a table of GOALS. A goal is a figure, or the ratio of two from the
 same run, and a bound. What a run did not measure is said to be missing, never taken for reached.
+beyond(results) are those who do more over soft-RoCE than it does by itself, which nobody can: then
+what was measured of it is not the limit that it is said to be.
 Recovery: none is needed.
 """
 
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 from iserlab.tables import columns
 
 OURS, STOCK, TCP, NVME = "ib_iser", "kernel's ib_iser", "iscsi_tcp", "nvme-rdma"
+OVER_RDMA, VERBS = (OURS, STOCK, NVME), "verbs:"
 LARGE = tuple(f"{size} {rw} qd8" for size in ("128k", "1m") for rw in ("randread", "randwrite"))
 
 
@@ -74,6 +77,20 @@ GOALS = (
                        "128k randwrite qd8")),
     Goal("idle session", "memory_kib", 0.25, other=STOCK),
 )
+
+
+def beyond(results):
+    """Who exceeds the limit of soft-RoCE, as lines."""
+    over = [each for each in results if each["device"] == "rxe" and "iops" in each]
+    limits = {}
+    for each in over:
+        if each["transport"].startswith(VERBS):
+            size = each["workload"].split()[0]
+            limits[size] = max(each["iops"], limits.get(size, 0))
+    return [f"no limit: {each['transport']} does {each['iops']:.0f} of {each['workload']} over rxe,"
+            f" and rxe by itself {limits[size]:.0f}"
+            for each in over for size in [each["workload"].split()[0]]
+            if each["transport"] in OVER_RDMA and each["iops"] > limits.get(size, each["iops"])]
 
 
 def line(goal, figure):

@@ -49,7 +49,7 @@ class Workload:
     @property
     def length(self):
         """Of an I/O, in bytes."""
-        return {"k": 1 << 10, "m": MIB}[self.size[-1]] * int(self.size[:-1])
+        return {"b": 1, "k": 1 << 10, "m": MIB}[self.size[-1]] * int(self.size[:-1])
 
     @property
     def ios(self):
@@ -159,15 +159,22 @@ class Meter:
     def difference(self, count, call, *args):
         """Cost of one repetition of something that begins and ends at some cost, too.
 
+        The kernel's alone, and how often it could be done if programs took no time: those that do
+        it may ask again and again whether it is done.
+
         @call: does something as often as its last argument, after @args, says
         """
-        totals = []
-        for times in (count, 3 * count):
-            before = self.counts.read()
-            call(*args, times)
-            totals.append(sum(self.symbols.spent(before, self.counts.read()).values()))
-        cost = (totals[1] - totals[0]) / (2 * count)
-        return {"insns_per_io": cost, "iops": NANO / cost}
+        less, more = (self._during(call, *args, times) for times in (count, 3 * count))
+        more.subtract(less)
+        found = shares(more, 2 * count)
+        del found["insns_per_io"], found["components"]["programs"]
+        return found | {"iops": NANO / found["kernel_insns_per_io"]}
+
+    def _during(self, call, *args):
+        """What is executed while something is done."""
+        before = self.counts.read()
+        call(*args)
+        return self.symbols.spent(before, self.counts.read())
 
 
 def shares(spent, ios):

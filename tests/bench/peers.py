@@ -63,12 +63,17 @@ echo $device
 # pages, too, which zoneinfo tells
 NOT_KERNEL = ("MemFree", "Buffers", "Cached", "AnonPages", "SReclaimable")
 
-# perftest's programs, by what they do with the memory of the other side
-VERBS = {"send": "ib_send_bw", "write": "ib_write_bw", "read": "ib_read_bw"}
+# perftest's programs, by what they do with the memory of the other side, in the way that is the
+# cheapest: 16 work requests to a doorbell and to a completion, and asleep until that comes, which
+# it does not offer for writes
+LISTED = "--post_list=16 --cq-mod=16"
+VERBS = {"send": f"ib_send_bw --events {LISTED}", "write": f"ib_write_bw {LISTED}",
+         "read": f"ib_read_bw --events {LISTED}"}
+VERBS_LATENCY = "ib_read_lat --events"
 VERBS_RUN = """
-{program} {words} >/dev/null 2>&1 &
+{run} >/dev/null 2>&1 &
 sleep 1
-{program} {words} {address} >/dev/null
+{run} {address}
 wait
 """
 
@@ -83,8 +88,19 @@ def logged_in(initiator, iqn, portal, more=()):
 
 def verbs(guest, what, size, depth, count):
     """Have perftest do so many work requests, from this guest to itself."""
-    words = f"-d rxe0 -R -F -s {size} -t {depth} -n {count}"
-    guest.run(VERBS_RUN.format(program=VERBS[what], words=words, address=ADDRESS), timeout=600)
+    _perftest(guest, f"{VERBS[what]} --tx-depth={depth}", size, count)
+
+
+def verbs_latency(guest, size, count):
+    """How long a read takes by itself, in microseconds: the median, as perftest has it."""
+    said = _perftest(guest, VERBS_LATENCY, size, count)
+    # size, how many, the least, the most, the median
+    return float(re.search(rf"^ *{size} +\d+ +\S+ +\S+ +(\S+)", said, re.MULTILINE)[1])
+
+
+def _perftest(guest, command, size, count):
+    run = f"{command} -d rxe0 -R -F --size={size} --iters={count}"
+    return guest.run(VERBS_RUN.format(run=run, address=ADDRESS), timeout=600).stdout
 
 
 @dataclass

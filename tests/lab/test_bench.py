@@ -114,6 +114,17 @@ def test_a_goal_that_is_a_ratio(theirs, said):
     assert goals.line(goal, goal.figure(results))[-1] == said
 
 
+@pytest.mark.parametrize("ours,exceeds", ((100, False), (101, True)))
+def test_a_limit_that_is_exceeded(ours, exceeds):
+    """By a peer that goes over soft-RoCE, the best of what that does with the same size."""
+    results = [result("verbs: send", "rxe", "4k qd32", iops=90),
+               result("verbs: read", "rxe", "4k qd32", iops=100),
+               result(goals.OURS, "rxe", "4k randread qd32", iops=ours),
+               result(goals.OURS, "rxe", "64k randread qd8", iops=1000),
+               result(goals.TCP, "rxe", "4k randread qd32", iops=1000)]
+    assert bool(goals.beyond(results)) == exceeds
+
+
 def test_all_goals_are_about_workloads_that_there_are():
     """Or they would never be measured, and nobody would wonder."""
     known = {each.name for each in bench.WORKLOADS} | {"idle session"}
