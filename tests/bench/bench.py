@@ -56,6 +56,8 @@ IOS = 16384
 SHOWN = {"insns_per_io": "{:.0f}", "kernel_insns_per_io": "{:.0f}", "iops": "{:.0f}",
          "p50_us": "{:.1f}", "p99_us": "{:.1f}", "memory_kib": "{:.0f}",
          **dict.fromkeys(COUNTED, "{:.2f}")}
+# of which it is said how far apart the extremes are
+SPREAD = ("insns_per_io", "kernel_insns_per_io", "iops", "p50_us")
 
 
 def both(size, depth, **more):
@@ -120,15 +122,22 @@ def medians(measured):
 
 
 def summary(found, device):
-    """A list of objects for results.json: medians, and the spread of the cost."""
+    """A list of objects for results.json: medians, and how far apart the extremes are."""
     results = []
     for (peer, workload), measured in found.items():
-        values = medians(measured)
-        costs = [each["insns_per_io"] for each in measured if "insns_per_io" in each]
-        if costs:
-            values["spread"] = round((max(costs) - min(costs)) / values["insns_per_io"], 4)
-        results.append({"transport": peer, "device": device, "workload": workload, **values})
+        results.append({"transport": peer, "device": device, "workload": workload,
+                        **medians(measured), "spread": spread(measured)})
     return results
+
+
+def spread(measured):
+    """{figure: what is between its extremes, by the median}, if it was measured more than once."""
+    found = {}
+    for name in SPREAD if len(measured) > 1 else ():
+        values = [each[name] for each in measured if name in each]
+        if values:
+            found[name] = round((max(values) - min(values)) / statistics.median(values), 4)
+    return found
 
 
 def rivals(guest, hca=None):
@@ -227,13 +236,19 @@ COMPARED = {
 }
 
 
+def cell(result, value, form):
+    """A figure, and its spread."""
+    apart = result.get("spread", {}).get(value)
+    return form.format(result[value]) + ("" if apart is None else f" ({apart:.1%})")
+
+
 def table(results, value, form):
     """One figure of all who have it, as lines; none if nobody does."""
     having = [each for each in results if value in each]
     names = list(dict.fromkeys(each["transport"] for each in having))
     rows = [["", *names]]
     for workload in dict.fromkeys(each["workload"] for each in having):
-        figures = {each["transport"]: form.format(each[value]) for each in having
+        figures = {each["transport"]: cell(each, value, form) for each in having
                    if each["workload"] == workload}
         rows.append([workload, *(figures.get(name, "") for name in names)])
     return columns(rows, figures=True) if having else []
@@ -250,7 +265,7 @@ def profile(results, workload):
 
 
 def show(results):
-    """Print what was found."""
+    """Print what was found: medians, and in brackets the spread between the extremes."""
     for device in dict.fromkeys(each["device"] for each in results):
         here = [each for each in results if each["device"] == device]
         for name, form in SHOWN.items():

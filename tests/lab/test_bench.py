@@ -86,12 +86,15 @@ def test_fio_errors_are_no_figures():
 
 def test_medians_and_spread():
     """The middle one, also of components, and how far apart the extremes are."""
-    found = {("ib_iser", "4k"): [{"insns_per_io": n, "components": {"block": n + 1}}
+    found = {("ib_iser", "4k"): [{"insns_per_io": n, "iops": 2 * n, "components": {"block": n + 1}}
                                  for n in (100, 110, 90)],
              ("ib_iser", "idle session"): [{"memory_kib": 7}]}
     one, memory = bench.summary(found, "simhca")
-    assert (one["insns_per_io"], one["components"], one["spread"]) == (100, {"block": 101}, 0.2)
-    assert memory["memory_kib"] == 7 and "spread" not in memory
+    assert (one["insns_per_io"], one["components"]) == (100, {"block": 101})
+    assert one["spread"] == {"insns_per_io": 0.2, "iops": 0.2}
+    assert bench.cell(one, "iops", "{:.0f}") == "200 (20.0%)"
+    assert memory["memory_kib"] == 7 and not memory["spread"]
+    assert bench.cell(memory, "memory_kib", "{:.0f}") == "7"
 
 
 @pytest.mark.parametrize("value,said", (
