@@ -25,7 +25,7 @@ INSTALLED = $(INSTALL_MOD_PATH)/lib/modules/$(RELEASE)
 
 .PHONY: all modules install uninstall clean headers depmod
 .PHONY: deps demo check check-all lint kunit fuzz fuzz-wire attack bench coverage
-.PHONY: bench-guarantees bench-ideas bench-wall bench-record shell help
+.PHONY: bench-guarantees bench-ideas bench-wall bench-layout bench-record shell help
 
 all: modules
 
@@ -97,6 +97,9 @@ bench-ideas: deps
 bench-wall: deps
 	@$(PYTHON) tests/bench/wall.py
 
+bench-layout: deps
+	@$(PYTHON) tests/bench/layout.py
+
 bench-record: deps
 	@$(PYTHON) tests/bench/guard.py
 
@@ -134,6 +137,7 @@ help:
 	@echo "make bench-guarantees   what it would without one or the other guarantee"
 	@echo "make bench-ideas   what it would without one or the other idea to make it cheap"
 	@echo "make bench-wall    by the host's clock (noisy), with more sessions and processors"
+	@echo "make bench-layout  which cache lines an I/O touches of the module's structures"
 	@echo "make bench-record  records what make check takes for the right cost of an I/O"
 	@echo "make shell         a root shell in a guest with a target (KERNEL=6.12)"
 	@echo "make clean         remove what building here left behind"

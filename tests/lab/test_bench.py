@@ -18,6 +18,7 @@ import chart  # noqa: E402
 import goals  # noqa: E402
 import guard  # noqa: E402
 import insns  # noqa: E402
+import layout  # noqa: E402
 from meter import Workload, parse, shares  # noqa: E402
 
 KERNEL = 0xffffffff81000000
@@ -135,6 +136,19 @@ def test_all_goals_are_about_workloads_that_there_are():
     assert {goal.device for goal in goals.GOALS} <= set(bench.DEVICES)
     wire = {each.name for each in bench.OF_A_WIRE}
     assert {goal.workload for goal in goals.GOALS if goal.elsewhere == "wire"} <= wire
+
+
+def test_cache_lines():
+    """What reaches into a line is in it; what is gone is missed."""
+    found = layout.fields("""struct s {
+	struct a                   one[3];               /*     0    60 */
+	struct b *                 two __attribute__((__aligned__(4))); /*    60     8 */
+	bool                       three;                /*   128     1 */
+};""")
+    assert layout.lines(found, ("one", "two", "three")) == \
+        {0: ["one", "two"], 1: ["two"], 2: ["three"]}
+    with pytest.raises(bench.LabError, match="no field four"):
+        layout.lines(found, ("four",))
 
 
 def test_nothing_is_left_out_of_the_chart():
