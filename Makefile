@@ -95,7 +95,7 @@ bench-ideas: deps
 	@$(PYTHON) tests/bench/bench.py --of ideas $(BENCH)
 
 bench-wall: deps
-	@$(PYTHON) tests/bench/wall.py
+	@$(PYTHON) tests/bench/wall.py $(BENCH)
 
 bench-layout: deps
 	@$(PYTHON) tests/bench/layout.py

@@ -19,6 +19,7 @@ import goals  # noqa: E402
 import guard  # noqa: E402
 import insns  # noqa: E402
 import layout  # noqa: E402
+import wall  # noqa: E402
 from meter import Workload, parse, shares  # noqa: E402
 
 KERNEL = 0xffffffff81000000
@@ -149,6 +150,13 @@ def test_cache_lines():
         {0: ["one", "two"], 1: ["two"], 2: ["three"]}
     with pytest.raises(bench.LabError, match="no field four"):
         layout.lines(found, ("four",))
+
+
+@pytest.mark.parametrize("most,said", ((104, "reached"), (106, "missed")))
+def test_growth_is_flat_or_not(most, said):
+    """Whatever few commands cost."""
+    grown = {(1, 1, 1): 200, (1, 1, wall.MANY): 100, (8, 1, wall.MANY): most}
+    assert wall.verdict(grown).endswith(said)
 
 
 def test_nothing_is_left_out_of_the_chart():
