@@ -305,7 +305,9 @@ def main():
     show(results)
     if compared is rivals:
         print("\n" + "\n".join(goals.lines(results) + goals.beyond(results)))
-        print(f"\nchart: {chart.draw(results, OUT).relative_to(REPO)}")
+        drawn = chart.draw(results, OUT)
+        if drawn:
+            print(f"\nchart: {drawn.relative_to(REPO)}")
     return 0
 
 
