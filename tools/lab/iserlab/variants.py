@@ -60,6 +60,41 @@ def _tags(step):
 # A target knows which tag comes next.
 COUNTED_TAGS = _tags("1")
 
+# One key opens all memory, to read and to write, as long as the connection lives. What is in one
+# piece is not registered.
+GLOBAL_KEY = (
+    (f"{TOP}/queue.c", "ib_alloc_pd(device, 0)", "ib_alloc_pd(device, IB_PD_UNSAFE_GLOBAL_RKEY)"),
+    (f"{TOP}/task.c", "	imr = iser_mr_get(conn);\n",
+     "	if (plan->nents == 1) {\n"
+     "		u64 at = sg_dma_address(scsi_sglist(task->sc)) + skip;\n\n"
+     "		if (dir == DMA_FROM_DEVICE)\n"
+     "			iser_ctrl_read(&slot->headers.ctrl, conn->pd->unsafe_global_rkey, at);\n"
+     "		else\n"
+     "			iser_ctrl_write(&slot->headers.ctrl, conn->pd->unsafe_global_rkey, at);\n"
+     "		return 0;\n	}\n"
+     "	imr = iser_mr_get(conn);\n"),
+)
+
+# The adapter reads headers where they are built: what it sends again may be the next task's.
+IN_PLACE = (
+    (f"{TOP}/queue.c", "		iser_init_send(conn, &slot->send, slot->sge);\n",
+     "		iser_init_send(conn, &slot->send, slot->sge);\n"
+     "		slot->sge[0].addr = ib_dma_map_single(conn->device, &slot->headers,\n"
+     "						      sizeof(slot->headers), DMA_TO_DEVICE);\n"),
+    (f"{TOP}/task.c", """\
+	unsigned int at = conn->tx_next % ISER_TX_PER_CHUNK;
+	struct iser_chunk *chunk =
+		&conn->tx_ring.chunks[conn->tx_next / ISER_TX_PER_CHUNK];
+
+	((struct iser_headers *)chunk->va)[at] = slot->headers;
+	slot->sge[0].addr = chunk->dma + at * sizeof(slot->headers);
+	slot->sge[0].length = len;
+	conn->tx_sent++;
+	if (++conn->tx_next == conn->nr_tx)
+		conn->tx_next = 0;
+""", "	slot->sge[0].length = len;\n"),
+)
+
 # A key is the same each time.
 SAME_KEYS = ((f"{TOP}/mr.c", "	ib_update_fast_reg_key(mr, ib_inc_rkey(mr->rkey));\n", ""),)
 
@@ -87,6 +122,26 @@ FEW_SIGNALLED = ((f"{TOP}/iser.h", "#define ISER_SIGNAL_EVERY	64\n",
 OWN_DOORBELL = ((f"{TOP}/task.c",
                  "	if (task->sc->flags & SCMD_LAST)\n		iser_doorbell(conn);\n",
                  "	iser_doorbell(conn);\n"),)
+
+# The registration goes to the adapter at once, not with the Send behind it.
+REG_ALONE = ((f"{TOP}/task.c", "		iser_chain(conn, &it->mr->reg.wr);\n",
+              "		iser_chain(conn, &it->mr->reg.wr);\n		iser_doorbell(conn);\n"),)
+
+# Work requests are made anew for each command; nothing is kept of the last one.
+BUILT = (
+    (f"{TOP}/task.c", "	slot->send.num_sge = 1 + data_sge;\n",
+     "	slot->send = (struct ib_send_wr){ .opcode = IB_WR_SEND, .sg_list = slot->sge };\n"
+     "	for (unsigned int i = 0; i <= data_sge; i++)\n"
+     "		slot->sge[i].lkey = conn->pd->local_dma_lkey;\n"
+     "	slot->send.num_sge = 1 + data_sge;\n"),
+    (f"{TOP}/mr.c", "	imr->reg.key = mr->rkey;\n",
+     "	imr->reg = (struct ib_reg_wr){\n"
+     "		.wr = { .opcode = IB_WR_REG_MR, .wr_cqe = &imr->reg_cqe },\n"
+     "		.mr = mr,\n		.key = mr->rkey,\n	};\n"
+     "	imr->inv = (struct ib_send_wr){\n"
+     "		.opcode = IB_WR_LOCAL_INV,\n		.wr_cqe = &imr->inv_cqe,\n"
+     "		.send_flags = IB_SEND_SIGNALED,\n	};\n"),
+)
 
 # Each receive is given back by itself.
 OWN_RECEIVE = ((f"{TOP}/iser.h", "#define ISER_RX_BATCH		16\n",
