@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Which tests of guests `make check` chooses."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,8 @@ def collected(*words):
     """Names of the tests that pytest would run."""
     said = subprocess.run([sys.executable, "-s", "-m", "pytest", "-p", "no:cacheprovider", "-n0",
                            "-q", "--collect-only", *words], cwd=REPO, check=True,
-                          capture_output=True, text=True).stdout
+                          capture_output=True, text=True,
+                          env=os.environ | {"PYTEST_ADDOPTS": ""}).stdout
     return re.findall(r"::(\S.*)$", said, re.MULTILINE)
 
 
