@@ -53,11 +53,12 @@ BOOT = 600
 ADAPTER = {"null_data": 1, "engine_prio": 19, "max_sge": 1 + 16}
 IOS = 16384
 # tables for the terminal: what, and how it is written
-SHOWN = {"insns_per_io": "{:.0f}", "kernel_insns_per_io": "{:.0f}", "iops": "{:.0f}",
+SHOWN = {"insns_per_io": "{:.0f}", "kernel_insns_per_io": "{:.0f}",
+         "module_insns_per_io": "{:.0f}", "iops": "{:.0f}",
          "p50_us": "{:.1f}", "p99_us": "{:.1f}", "memory_kib": "{:.0f}",
          **dict.fromkeys(COUNTED, "{:.2f}")}
 # of which it is said how far apart the extremes are
-SPREAD = ("insns_per_io", "kernel_insns_per_io", "iops", "p50_us")
+SPREAD = ("insns_per_io", "kernel_insns_per_io", "module_insns_per_io", "iops", "p50_us")
 
 
 def both(size, depth, **more):
@@ -282,7 +283,7 @@ def show(results):
                 print(f"\n{device}: {name.replace('_', ' ')}\n")
                 print("\n".join(lines))
         for workload in dict.fromkeys(each["workload"] for each in here if "components" in each):
-            if "qd32" in workload:
+            if "qd8" not in workload:
                 print(f"\n{device}: instructions of a {workload} by component\n")
                 print("\n".join(profile(here, workload)))
 

@@ -20,6 +20,8 @@ NANO = 10 ** 9
 MIB = 1 << 20
 MIDDLE = (0.3, 0.8)     # of the requests of a run: between these it is looked at
 LARGEST = 60
+# the component that all this is about; no noise of others is in its share
+MODULE = "ib_iser"
 # of simhca's counters: what is made of them
 COUNTED = {
     "cqes_per_io": ("cqes",),
@@ -184,7 +186,8 @@ def shares(spent, ios):
     components["adapter and kernel"] = sum(components.pop(name, 0)
                                            for name in ("adapter", "kernel", "modules"))
     total = sum(components.values())
-    return {"insns_per_io": total, "kernel_insns_per_io": total - components["programs"],
+    module = {"module_insns_per_io": components[MODULE]} if MODULE in components else {}
+    return {"insns_per_io": total, "kernel_insns_per_io": total - components["programs"], **module,
             "components": components,
             "functions": {" ".join(name): count / ios
                           for name, count in spent.most_common(LARGEST)}}
