@@ -31,9 +31,12 @@ SESSIONS = (1, 2, 4, 8)
 PROCESSORS = (1, 2)
 READS, WRITES = bench.both("4k", 32)
 WORKLOADS = (*bench.both("4k", 1), READS, WRITES, *bench.both("128k", 8))
-# (sessions, LUNs of each, commands at each); a session of 128 tasks has 113 for commands
-GROWTH = ((1, 1, 1), (1, 1, 8), (1, 1, 32), (1, 1, 64), (1, 1, 112), (2, 1, 32), (4, 1, 32),
-          (8, 1, 32), (1, 4, 32), (1, 16, 32), (4, 16, 32))
+# (sessions, LUNs of each, commands at each, tasks of each); 15 of the tasks are not for commands
+GROWTH = ((1, 1, 1, 128), (1, 1, 8, 128), (1, 1, 32, 128), (1, 1, 64, 128), (1, 1, 112, 128),
+          (1, 1, 112, 512), (2, 1, 32, 128), (4, 1, 32, 128), (8, 1, 32, 128), (1, 4, 32, 128),
+          (1, 16, 32, 128), (4, 16, 32, 128))
+GROWING = ("sessions", "LUNs of each", "commands at each", "tasks of each")
+COSTS = ("kernel_insns_per_io", "module_insns_per_io")
 # how much more than the least an I/O may cost where there are so many commands at each session, or
 # more; with fewer it is dearer, as they share less of an interrupt and of what follows it
 FLAT, MANY = 0.05, 32
@@ -97,7 +100,7 @@ def scaling(kernel, processors):
 
 
 def growth(kernel):
-    """{(sessions, LUNs, depth): instructions in the kernel for each I/O}."""
+    """{one of GROWTH: {one of COSTS: its value}}."""
     found = {}
     with bench.metered(kernel, bench.IOS, icount=True) as (guest, meter):
         initiator = Initiator(guest)
@@ -105,36 +108,41 @@ def growth(kernel):
         hca = simhca.load(guest, **bench.ADAPTER, targets=max(each[0] for each in GROWTH))
         peer = peers.Iser(guest, "ib_iser", peers.own(guest), hca)
         _, portal = peer.load()
-        for sessions, luns, depth in GROWTH:
-            say(f"bench: {sessions} sessions with {luns} LUNs each, {depth} commands at each")
+        for each in GROWTH:
+            say("bench: " + ", ".join(f"{name}: {n}" for name, n in zip(GROWING, each)))
+            sessions, luns, depth, tasks = each
             hca.set(luns=luns)
-            made = [initiator.login(hca.iqn(number), portal, peers.SETTINGS, luns=luns)[0]
+            settings = dict.fromkeys(peers.SETTINGS, tasks)
+            made = [initiator.login(hca.iqn(number), portal, settings, luns=luns)[0]
                     for number in range(sessions)]
             devices = ":".join(disk for session in made for disk in session.disks.values())
             meter.prepare(peer, devices)
             load = Workload("randread", "4k", depth * sessions)
-            found[sessions, luns, depth] = meter.measure(devices, load, hca)["kernel_insns_per_io"]
+            measured = meter.measure(devices, load, hca)
+            found[each] = {cost: measured[cost] for cost in COSTS}
             initiator.clear()
     return found
 
 
-def verdict(grown):
-    """Whether it stays flat, as a line."""
-    costs = [cost for (_, _, depth), cost in grown.items() if depth >= MANY]
+def verdict(grown, name):
+    """Whether a cost stays flat, as a line."""
+    costs = [cost[name] for (_, _, depth, _), cost in grown.items() if depth >= MANY]
     more = max(costs) / min(costs) - 1
-    return (f"with {MANY} commands at each session, or more: {more:.1%} between the least and the "
-            f"most, {FLAT:.0%} wanted: {'reached' if more <= FLAT else 'missed'}")
+    return (f"{name.replace('_', ' ')}, with {MANY} commands at each session or more: {more:.1%} "
+            f"between the least and the most, {FLAT:.0%} wanted: "
+            f"{'reached' if more <= FLAT else 'missed'}")
 
 
 def show_growth(grown):
     """Print what was found."""
-    print("\nsimhca, 4k randread: instructions in the kernel for each I/O\n")
-    print("\n".join(columns([["sessions", "LUNs of each", "commands at each", "instructions"],
-                             *([*map(str, each), f"{cost:.0f}"] for each, cost in grown.items())],
-                            figures=True)))
-    print("\n" + verdict(grown))
-    bench.keep([{"sessions": sessions, "luns": luns, "depth": depth, "kernel_insns_per_io": cost}
-                for (sessions, luns, depth), cost in grown.items()], "growth.json")
+    print("\nsimhca, 4k randread: instructions for each I/O\n")
+    print("\n".join(columns([[*GROWING, "in the kernel", "the module's"],
+                             *([*map(str, each), *(f"{cost[name]:.0f}" for name in COSTS)]
+                               for each, cost in grown.items())], figures=True)))
+    print()
+    for name in COSTS:
+        print(verdict(grown, name))
+    bench.keep([dict(zip(GROWING, each)) | cost for each, cost in grown.items()], "growth.json")
 
 
 def noisy(kernel):

@@ -155,8 +155,9 @@ def test_cache_lines():
 @pytest.mark.parametrize("most,said", ((104, "reached"), (106, "missed")))
 def test_growth_is_flat_or_not(most, said):
     """Whatever few commands cost."""
-    grown = {(1, 1, 1): 200, (1, 1, wall.MANY): 100, (8, 1, wall.MANY): most}
-    assert wall.verdict(grown).endswith(said)
+    grown = {(1, 1, depth, 128): {"a": cost}
+             for depth, cost in ((1, 200), (wall.MANY, 100), (wall.MANY + 1, most))}
+    assert wall.verdict(grown, "a").endswith(said)
 
 
 def test_nothing_is_left_out_of_the_chart():
