@@ -31,9 +31,9 @@ HEAD = """\
 """
 KERNELS = ("6.1", "6.12")
 REPEATS = 3
-# how much more of a figure is no news: of the module's own share, a tenth of the whole, little, as
-# nothing else is in it; two boots differ by a third of that
-TOLERANCE = {"module_insns_per_io": 0.005}
+# how much more of a figure is no news: of the module's own share, a tenth of the whole, less, as
+# nothing else is in it; on a quiet host two boots differ by a tenth of that
+TOLERANCE = {"module_insns_per_io": 0.02}
 TOLERATED = 0.03
 WORKLOADS = (Workload("randread", "4k", 32, batch=16), Workload("randwrite", "4k", 32, batch=16),
              Workload("randread", "64k", 1), Workload("randwrite", "64k", 1))
