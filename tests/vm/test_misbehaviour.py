@@ -172,11 +172,9 @@ LIES = ("response before the data", "response before data are fetched")
 
 # Verbs that say no while a session is made, and PDUs that are wrong then. May fail, or not; by what
 # the log says of it, if anything.
-NO_ROOM = "no room for another connection: error -12"
-GONE = "the target closed the connection"
 SILENT = ""
 AT_LOGIN = {
-    NO_ROOM: {
+    "no room for another connection: error -12": {
         "no PD": "at=alloc_pd do=fail errno=ENOMEM",
         "no CQ": "at=create_cq count=0 do=fail errno=ENOMEM",
         "no QP": "at=create_qp count=0 do=fail errno=ENOMEM",
@@ -213,7 +211,7 @@ AT_LOGIN = {
         "QP fails at once": "at=connect do=qp_fatal",
         "QP fails during login": "at=login do=qp_fatal",
     },
-    GONE: {
+    "the target closed the connection": {
         "closed at once": "at=connect do=close",
         "lost at once": "at=connect do=abort",
         "closed during login": "at=login do=close",
@@ -439,7 +437,7 @@ def test_what_goes_wrong_at_a_login(sim, what, rules, said):
     assert happened(sim)
     log = "\n".join(re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark)))
     assert re.search(said, log) if said else not log
-    assert status if what in NO_LOGIN else True
+    assert status or what not in NO_LOGIN
     back_on(sim)
     sim.initiator.clear()
     assert not sim.left()
@@ -513,6 +511,7 @@ def test_an_abort_that_goes_wrong(sim, rule):
     add(sim, f"at=read nth=3 do=hold;{rule}")
     job = sim.start_io(session)
     assert happens(sim, 60)
+    # what was pulled comes back, when it has gone
     sim.guest.run("sleep 1")
     sim.hca.power(True)
     job.wait(timeout=200)
