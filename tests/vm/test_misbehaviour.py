@@ -378,15 +378,16 @@ def test_the_key_of_another_command_is_invalidated(simlun):
 
 def test_the_key_of_another_session_is_invalidated(sim):
     """The adapter refuses that; nothing is lost."""
-    sessions = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(), {"node.session.nr_sessions": 2})
+    one, other = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(),
+                                     {"node.session.nr_sessions": 2})
     mark = sim.guest.mark()
-    add(sim, "at=rsp_read nth=5 every=7 count=8 do=inv mode=foreign")
-    # so that several are alive at any time
-    sim.hca.set(rsp_delay_us=50000)
-    jobs = [sim.start_io(session, offset=f"{8 * number}m")
-            for number, session in enumerate(sessions)]
-    for job in jobs:
-        job.wait(timeout=120)
+    add(sim, "at=read do=hold")
+    # alive until it is aborted
+    held = sim.guest.spawn(f"dd if={other.disk} of=/dev/null bs=64k count=1 iflag=direct")
+    assert happens(sim, 30)
+    sim.hca.rules("at=rsp_read nth=2 do=inv mode=foreign")
+    sim.io(one, size="256k")
+    held.wait(timeout=120)
     assert happened(sim) and sim.kept_the_rules()
     assert sim.hca.counters()["connects"]
     assert "QP access error" in sim.guest.console(mark)
