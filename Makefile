@@ -129,7 +129,7 @@ help:
 	@echo "make check-all     all tests on all kernels, mainline too; takes long"
 	@echo "make lint          compiler warnings, sparse, checkpatch, and others"
 	@echo "make kunit         the unit tests, on a kernel with KASAN and lockdep"
-	@echo "make coverage      all tests on the kernel with all checks; lines that they miss"
+	@echo "make coverage      tests on the kernel with all checks; lines that none executes"
 	@echo "make fuzz          a mad target (SECONDS=30 COUNT=mutated PDUs SEED= KERNEL=debug)"
 	@echo "make fuzz-wire     random input for the parsers (RUNS=200000 SEED=1 INPUT=file)"
 	@echo "make attack        a hostile target, on our module and the kernel's own (KERNEL=6.12)"

@@ -17,13 +17,13 @@ Coverage
 mr.c
 ----
 
-``one()``, ``two()``
-    Never, as ``three()`` says.
+``one()`` at ``goto end;`` and ``return -EIO;``, ``two()`` at ``return 0;``
+    Never, as ``three()`` says of ``return 1;``.
 
 queue.c
 -------
 
-``four()``: why.
+``four()`` at ``break;``: why.
 """
 
 
@@ -46,24 +46,34 @@ def test_percentage():
 
 
 def test_reasons():
-    """A name counts in its file, and where an item begins with it."""
-    assert coverage.explained(DOCUMENT) == {("mr.c", "one"), ("mr.c", "two"),
-                                            ("queue.c", "four")}
+    """Each line counts in its function and file, and where an item begins with that."""
+    assert coverage.explained(DOCUMENT) == {
+        ("mr.c", "one", "goto end;"), ("mr.c", "one", "return -EIO;"),
+        ("mr.c", "two", "return 0;"), ("queue.c", "four", "break;")}
 
 
-def test_description():
-    """What has no reason is shouted."""
-    lines = coverage.describe({NAME: source([(1, 0), (2, 1), (3, 0)], {1: "one", 3: "three"})},
-                              coverage.explained(DOCUMENT))
+@pytest.fixture(name="sources")
+def _sources(tmp_path, monkeypatch):
+    """A source of three functions, of which one was executed whole."""
+    monkeypatch.setattr(coverage, "REPO", tmp_path)
+    (tmp_path / NAME).parent.mkdir(parents=True)
+    (tmp_path / NAME).write_text("\tgoto end;\nx\n\treturn 0;\ny\n")
+    lines = [(1, 0), (2, 1), (3, 0), (4, 1)]
+    return {NAME: source(lines, {1: "one", 3: "two", 4: "three"})}
+
+
+def test_description(sources):
+    """What has no reason is shouted, and another line of the function is no reason."""
+    lines = coverage.describe(sources, {("mr.c", "one", "goto end;"), ("mr.c", "two", "x")})
     assert [line.split() for line in lines] == [
-        ["coverage:", "33.3", "%", NAME], ["1", "one()"], ["3", "three()", "NOT", "EXPLAINED"]]
+        ["coverage:", "50.0", "%", NAME], ["1", "one():", "goto", "end;"],
+        ["3", "two():", "return", "0;", "NOT", "EXPLAINED"]]
 
 
-def test_reasons_that_are_out_of_date():
+def test_reasons_that_are_out_of_date(sources):
     """So that the document does not grow for ever."""
-    sources = {NAME: source([(1, 0), (3, 1)], {1: "one", 3: "two"})}
-    said, = coverage.outdated(sources, {("mr.c", "one"), ("mr.c", "two")})
-    assert "mr.c: two()" in said
+    said, = coverage.outdated(sources, {("mr.c", "one", "goto end;"), ("mr.c", "three", "y")})
+    assert "mr.c: three(): y" in said
 
 
 def record(path):

@@ -38,3 +38,9 @@ def test_some_always_run(sample, kernel, name):
 def test_a_sample_is_small(sample):
     """Two kernels: an eighth of all tests on each, at most."""
     assert len(sample) < len(collected("tests/vm/test_hostile.py", "--kernel", "6.12")) / 4
+
+
+def test_a_sample_on_a_kernel_that_was_named(sample):
+    """The same as without its name."""
+    chosen = collected("tests/vm/test_hostile.py", "--kernel", "6.12", "--sample")
+    assert chosen and sorted(chosen) == sorted(name for name in sample if "-6.12" in name)

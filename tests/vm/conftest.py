@@ -42,6 +42,8 @@ def pytest_addoption(parser):
                     help="stock: the kernel's own ib_iser, to compare with")
     group.addoption("--all", action="store_true",
                     help="run all tests on all kernels")
+    group.addoption("--sample", action="store_true",
+                    help="of files that say SAMPLE, no more than that on the kernels named")
     group.addoption("--seed", type=int, default=1, help="of test_fuzz; 0 for any")
     group.addoption("--seconds", type=int, default=30, help="that test_fuzz lasts at least")
     group.addoption("--count", type=int, default=0, help="mutated PDUs that it lasts at least")
@@ -51,7 +53,8 @@ def pytest_addoption(parser):
 
 def everything(config):
     """Whether all tests are wanted: of all kernels, or of those that were named."""
-    return config.getoption("all") or config.getoption("kernel")
+    option = config.getoption
+    return option("all") or option("kernel") and not option("sample")
 
 
 def pytest_generate_tests(metafunc):

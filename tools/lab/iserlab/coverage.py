@@ -4,10 +4,10 @@
 Normally: the unit tests and tests/vm run on the debug kernel, for which the
 module is built with counters (gcov). Before a guest ends, its counters are
 copied to build/coverage/data; lcov adds all of them up. The report is
-build/coverage/index.html; the output has each line that was not executed,
-with its function, and whether Documentation/coverage.rst says why. Less than
-LEAST per cent is a failure, and so is a line without a reason, or a reason
-for what is executed.
+build/coverage/index.html; the output has each run of lines that was not
+executed, with its function, and whether Documentation/coverage.rst says why.
+Less than LEAST per cent is a failure, and so is a line without a reason, or
+a reason for what is executed.
 
 Recovery: a guest that died gives nothing, which is said. Counters of sources
 that were changed meanwhile would be put down to wrong lines: these are left
@@ -105,7 +105,7 @@ def run_kunit():
 def run_vm(words=()):
     """Run tests/vm; the status."""
     # guests with all checks starve each other if there are more of them than processors
-    words = list(words) or ["tests/vm", f"-n{host.cpus()}"]
+    words = list(words) or ["tests/vm", "--sample", f"-n{host.cpus()}"]
     return subprocess.run([sys.executable, "-s", "-m", "pytest", "-p", "no:cacheprovider",
                            *words, "--kernel=debug", f"--coverage={DATA}"],
                           cwd=REPO, check=False).returncode
@@ -207,37 +207,53 @@ def percentage(sources):
 
 
 def explained(text):
-    """{(file, function)} that the document gives reasons for.
+    """{(file, function, code)} that the document gives reasons for.
 
-    Its sections are files, its items begin with the names of functions.
+    Its sections are files. Its items begin with names of functions, each with
+    the first of the lines that are not executed, as often as there are such.
     """
     found, name = set(), None
     for line in text.splitlines():
         section = re.fullmatch(r"([\w/]+\.[ch])", line)
         name = section[1] if section else name
-        if re.match(r"``\w+\(\)``", line):
-            found |= {(name, function) for function in re.findall(r"``(\w+)\(\)``", line)}
+        if not re.match(r"``\w+\(\)``", line):
+            continue
+        function = None
+        for quoted in re.findall(r"``(.+?)``", line):
+            if re.fullmatch(r"\w+\(\)", quoted):
+                function = quoted[:-2]
+            else:
+                found.add((name, function, quoted))
+    return found
+
+
+def missed(sources):
+    """(first, last, its key among the reasons) of all that is not executed, by file."""
+    found = {}
+    for name, source in sorted(sources.items()):
+        text = (REPO / name).read_text(encoding="utf-8").splitlines()
+        found[name] = [(first, last, (Path(name).name, function, text[first - 1].strip()))
+                       for first, last, function in source.missed]
     return found
 
 
 def describe(sources, reasons):
     """What there is to say, as lines."""
     lines = []
-    for name, source in sorted(sources.items()):
-        lines.append(f"coverage: {percentage([source]):5.1f} %  {name}")
-        for first, last, function in source.missed:
-            known = (Path(name).name, function) in reasons
+    for name, ranges in missed(sources).items():
+        lines.append(f"coverage: {percentage([sources[name]]):5.1f} %  {name}")
+        for first, last, key in ranges:
             where = str(first) if first == last else f"{first}-{last}"
-            lines.append(f"    {where:9} {function}(){'' if known else BARE}")
+            lines.append(f"    {where:9} {key[1]}(): {key[2]}{'' if key in reasons else BARE}")
     return lines
 
 
 def outdated(sources, reasons):
     """The reasons for what is executed after all, as lines."""
-    missed = {(Path(name).name, function) for name, source in sources.items()
-              for _, _, function in source.missed}
-    return [f"coverage: {name}: {function}() is executed; {REASONS.name} need not say why not"
-            for name, function in sorted(reasons - missed)]
+    still = {key for ranges in missed(sources).values() for _, _, key in ranges}
+    return [f"coverage: {name}: {function}(): {code}: is executed; "
+            f"{REASONS.name} need not say why not"
+            for name, function, code in sorted(reasons - still)]
 
 
 def report():
