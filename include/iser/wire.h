@@ -154,7 +154,7 @@ static inline enum iser_fault iser_opcode_check(u8 opcode)
  * @pdu: filled in when the message is sound
  *
  * The length of the message must be that of its headers plus the data
- * segment that the header tells, with or without the padding to four bytes.
+ * segment that the header tells, and may be up to three bytes of padding longer.
  * RFC 7145, section 9.3; RFC 7143, section 11.2.
  *
  * Return: ISER_FAULT_NONE, or what is wrong.

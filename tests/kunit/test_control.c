@@ -280,6 +280,8 @@ static const struct {
 	{ "one beyond all bounds", ISCSI_PARAM_MAX_XMIT_DLENGTH, "4294967808",
 	  -EINVAL },
 	{ "none at all", ISCSI_PARAM_MAX_XMIT_DLENGTH, "", -EINVAL },
+	{ "one that libiscsi reads as 0", ISCSI_PARAM_MAX_XMIT_DLENGTH, "0x1000",
+	  -EINVAL },
 	{ "a receive length of 0", ISCSI_PARAM_MAX_RECV_DLENGTH, "0", -EINVAL },
 	{ "a first burst", ISCSI_PARAM_FIRST_BURST, "65536", 0 },
 	{ "a first burst of 0", ISCSI_PARAM_FIRST_BURST, "0", -EINVAL },

@@ -359,6 +359,19 @@ static void poll_without_an_error(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ENOTCONN, iser_ep_poll(rig->ep, 0));
 }
 
+/* The iSCSI class may disconnect by itself, and keep the endpoint's name */
+static void endpoint_without_a_connection(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
+	struct iscsi_endpoint *ep = rig->ep;
+
+	get_device(&ep->dev);
+	rig_disconnect(rig);
+	KUNIT_EXPECT_EQ(test, -ENOTCONN, iser_ep_poll(ep, 0));
+	KUNIT_EXPECT_NULL(test, reach_transport()->create_session(ep, 32, 32, 1));
+	put_device(&ep->dev);
+}
+
 /* Resources go in the teardown, whatever way up there was */
 static void teardown_frees(struct kunit *test)
 {
@@ -402,6 +415,7 @@ static struct kunit_case state_cases[] = {
 	KUNIT_CASE(adapter_is_second),
 	KUNIT_CASE(poll_tells_the_state),
 	KUNIT_CASE(poll_without_an_error),
+	KUNIT_CASE(endpoint_without_a_connection),
 	KUNIT_CASE(teardown_frees),
 	KUNIT_CASE(teardown_drains_what_was_bound),
 	{}

@@ -494,25 +494,13 @@ static int iser_conn_resolve(struct iser_conn *conn)
 	return err;
 }
 
-/**
- * iser_ep_connect - begin to connect
- * @shost: host to connect through; not used, routing chooses the device
- * @dst: target's portal
- * @non_blocking: return at once; iser_ep_poll() tells how it went
- *
- * Context: may sleep.
- * Return: the endpoint, or an ERR_PTR().
- */
-struct iscsi_endpoint *iser_ep_connect(struct Scsi_Host *shost,
-				       struct sockaddr *dst, int non_blocking)
+/* An endpoint on its way to UP, or an ERR_PTR() */
+static struct iscsi_endpoint *iser_endpoint_create(const struct sockaddr *dst)
 {
 	struct iscsi_endpoint *ep;
 	struct iser_conn *conn;
 	int err;
 
-	err = iser_addr_check(dst);
-	if (err)
-		return ERR_PTR(err);
 	conn = iser_conn_alloc(dst);
 	if (!conn)
 		return ERR_PTR(-ENOMEM);
@@ -521,7 +509,6 @@ struct iscsi_endpoint *iser_ep_connect(struct Scsi_Host *shost,
 		iser_conn_put(conn);
 		return ERR_PTR(-ENOMEM);
 	}
-	ep->dd_data = conn;
 	conn->ep = ep;
 
 	err = iser_conn_resolve(conn);
@@ -530,15 +517,83 @@ struct iscsi_endpoint *iser_ep_connect(struct Scsi_Host *shost,
 		return ERR_PTR(err);
 	}
 	mutex_lock(&iser_conns_mutex);
+	ep->dd_data = conn;
 	list_add(&conn->all, &iser_conns);
 	mutex_unlock(&iser_conns_mutex);
+	return ep;
+}
 
-	if (!non_blocking && iser_ep_poll(ep, -1) < 0) {
-		err = conn->error ?: -EINTR;
+/**
+ * iser_ep_connect - begin to connect
+ * @shost: host to connect through; not used, routing chooses the device
+ * @dst: target's portal
+ * @non_blocking: return at once; iser_ep_poll() tells how it went
+ *
+ * Context: may sleep. Allocates without I/O, which may wait for this.
+ * Return: the endpoint, or an ERR_PTR().
+ */
+struct iscsi_endpoint *iser_ep_connect(struct Scsi_Host *shost,
+				       struct sockaddr *dst, int non_blocking)
+{
+	struct iscsi_endpoint *ep;
+	unsigned int noio;
+	int err;
+
+	err = iser_addr_check(dst);
+	if (err)
+		return ERR_PTR(err);
+	noio = memalloc_noio_save();
+	ep = iser_endpoint_create(dst);
+	memalloc_noio_restore(noio);
+	if (IS_ERR(ep) || non_blocking)
+		return ep;
+
+	err = iser_ep_poll(ep, -1);
+	if (err < 0) {
 		iser_ep_disconnect(ep);
 		return ERR_PTR(err);
 	}
 	return ep;
+}
+
+/**
+ * iser_ep_conn_get - what is behind an endpoint
+ * @ep: endpoint, as iscsid names it
+ *
+ * The iSCSI class disconnects by itself when nobody answers to an error, and
+ * keeps the endpoint's name: there is no connection behind it then.
+ *
+ * Context: may sleep.
+ * Return: the connection with a reference, or NULL.
+ */
+struct iser_conn *iser_ep_conn_get(struct iscsi_endpoint *ep)
+{
+	struct iser_conn *conn;
+
+	mutex_lock(&iser_conns_mutex);
+	conn = ep->dd_data;
+	if (conn)
+		kref_get(&conn->ref);
+	mutex_unlock(&iser_conns_mutex);
+	return conn;
+}
+
+static int iser_conn_poll(struct iser_conn *conn, int timeout_ms)
+{
+	long left = timeout_ms < 0 ? MAX_SCHEDULE_TIMEOUT :
+				     msecs_to_jiffies(timeout_ms);
+
+	if (wait_for_completion_interruptible_timeout(&conn->settled, left) < 0)
+		return -EINTR;
+	switch (READ_ONCE(conn->state)) {
+	case ISER_UP:
+		return 1;
+	case ISER_CLOSING:
+	case ISER_CLOSED:
+		return conn->error ?: -ENOTCONN;
+	default:
+		return 0;
+	}
 }
 
 /**
@@ -551,22 +606,14 @@ struct iscsi_endpoint *iser_ep_connect(struct Scsi_Host *shost,
  */
 int iser_ep_poll(struct iscsi_endpoint *ep, int timeout_ms)
 {
-	struct iser_conn *conn = ep->dd_data;
-	long left = timeout_ms < 0 ? MAX_SCHEDULE_TIMEOUT :
-				     msecs_to_jiffies(timeout_ms);
+	struct iser_conn *conn = iser_ep_conn_get(ep);
+	int rc;
 
-	left = wait_for_completion_interruptible_timeout(&conn->settled, left);
-	if (left < 0)
-		return left;
-	switch (READ_ONCE(conn->state)) {
-	case ISER_UP:
-		return 1;
-	case ISER_CLOSING:
-	case ISER_CLOSED:
-		return conn->error ?: -ENOTCONN;
-	default:
-		return 0;
-	}
+	if (!conn)
+		return -ENOTCONN;
+	rc = iser_conn_poll(conn, timeout_ms);
+	iser_conn_put(conn);
+	return rc;
 }
 
 /*
@@ -596,6 +643,7 @@ void iser_ep_disconnect(struct iscsi_endpoint *ep)
 	struct iser_conn *conn = ep->dd_data;
 
 	mutex_lock(&iser_conns_mutex);
+	ep->dd_data = NULL;
 	list_del_init(&conn->all);
 	mutex_unlock(&iser_conns_mutex);
 	iser_endpoint_destroy(conn);

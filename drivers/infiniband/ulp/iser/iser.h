@@ -283,8 +283,8 @@ struct iser_limits {
 
 /**
  * struct iser_stats - counters of a connection
- * @tx_busy: commands put off because the send queue was full, or all headers
- *	were in Sends not yet acknowledged
+ * @tx_busy: commands put off, and other requests refused, because the send queue
+ *	was full, or all headers were in Sends not yet acknowledged
  * @mr_busy: commands put off because no registration was free
  * @inv_remote: keys that the target invalidated
  * @inv_local: keys that this side invalidated
@@ -587,6 +587,7 @@ void iser_transport_unregister(void);
 struct iscsi_endpoint *iser_ep_connect(struct Scsi_Host *shost,
 				       struct sockaddr *dst, int non_blocking);
 int iser_ep_poll(struct iscsi_endpoint *ep, int timeout_ms);
+struct iser_conn *iser_ep_conn_get(struct iscsi_endpoint *ep);
 void iser_ep_disconnect(struct iscsi_endpoint *ep);
 void iser_conn_put(struct iser_conn *conn);
 bool iser_conn_fail(struct iser_conn *conn, int error);

@@ -708,12 +708,12 @@ void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx)
 	iser_post_rx_list(conn, rx);
 }
 
-/* What was not posted completes here, as if it had been flushed */
-static void iser_flush_unposted(struct iser_conn *conn,
-				const struct ib_send_wr *wr)
+/* What was not posted completes here; not as flushed, nothing is lost */
+static void iser_end_unposted(struct iser_conn *conn,
+			      const struct ib_send_wr *wr)
 {
 	struct ib_wc wc = {
-		.status	= IB_WC_WR_FLUSH_ERR,
+		.status	= IB_WC_GENERAL_ERR,
 		.qp	= conn->qp,
 	};
 
@@ -732,7 +732,7 @@ static void iser_not_posted(struct iser_conn *conn, int err,
 	if (iser_conn_fail(conn, err))
 		iser_err(conn, "can't post to the send queue: error %d, connection dropped\n",
 			 err);
-	iser_flush_unposted(conn, bad);
+	iser_end_unposted(conn, bad);
 }
 
 /**

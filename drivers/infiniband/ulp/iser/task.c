@@ -650,7 +650,7 @@ static void iser_dataouts_take_back(struct iser_conn *conn)
  * @conn: connection, bound, its queue pair drained and destroyed
  *
  * Afterwards nothing is mapped or registered; the commands themselves are
- * libiscsi's to answer (completion rule 5).
+ * libiscsi's to answer.
  *
  * Context: may sleep.
  */
@@ -803,14 +803,19 @@ static bool iser_session_is_settled(struct iscsi_session *session)
 static int iser_recover_target(struct iscsi_session *session,
 			       struct scsi_cmnd *sc)
 {
+	int state;
+
 	if (READ_ONCE(session->state) == ISCSI_STATE_LOGGED_IN)
 		return iscsi_eh_recover_target(sc);
 	/* The error handler waits long, and who calls sg_reset(8) may give up */
 	if (wait_event_state(session->ehwait, iser_session_is_settled(session),
 			     (TASK_KILLABLE | TASK_NOLOAD)))
 		return FAILED;
-	return READ_ONCE(session->state) == ISCSI_STATE_LOGGED_IN ? SUCCESS :
-								     FAILED;
+	/* libiscsi ends the commands with this held, after it has set the state */
+	mutex_lock(&session->eh_mutex);
+	state = session->state;
+	mutex_unlock(&session->eh_mutex);
+	return state == ISCSI_STATE_LOGGED_IN ? SUCCESS : FAILED;
 }
 
 /**

@@ -119,7 +119,9 @@ TRACE_EVENT(iser_send_command,
 		__entry->cdb0 = task->sc->cmnd[0];
 		__entry->len = scsi_bufflen(task->sc);
 		__entry->imm = task->imm_count;
-		__entry->unsol = task->unsol_r2t.data_length;
+		/* libiscsi does not clear it for others */
+		__entry->unsol = task->sc->sc_data_direction == DMA_TO_DEVICE ?
+				 task->unsol_r2t.data_length : 0;
 		__entry->rkey = rkey;
 	),
 	TP_printk("conn %p slot %d op %#x len %u immediate %u unsolicited %u rkey %#x",

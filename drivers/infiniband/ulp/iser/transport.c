@@ -118,11 +118,14 @@ iser_session_create(struct iscsi_endpoint *ep, u16 cmds_max, u16 qdepth,
 		pr_err_ratelimited("iser: a session needs a connected endpoint; is iscsid older than 2.0-872?\n");
 		return NULL;
 	}
-	conn = ep->dd_data;
+	conn = iser_ep_conn_get(ep);
+	if (!conn)
+		return NULL;
 	mutex_lock(&conn->mutex);
 	cls_session = iser_session_create_locked(conn, cmds_max, qdepth,
 						 initial_cmdsn);
 	mutex_unlock(&conn->mutex);
+	iser_conn_put(conn);
 	return cls_session;
 }
 
@@ -170,6 +173,7 @@ static int iser_transport_bind(struct iscsi_cls_session *cls_session,
 			       int is_leading)
 {
 	struct iscsi_endpoint *ep;
+	struct iser_conn *conn;
 	int err;
 
 	err = iscsi_conn_bind(cls_session, cls_conn, is_leading);
@@ -178,8 +182,12 @@ static int iser_transport_bind(struct iscsi_cls_session *cls_session,
 	ep = iscsi_lookup_endpoint(ep_handle);
 	if (!ep)
 		return -EINVAL;
-	err = iser_conn_bind(ep->dd_data, cls_conn->dd_data);
+	conn = iser_ep_conn_get(ep);
 	iscsi_put_endpoint(ep);
+	if (!conn)
+		return -ENOTCONN;
+	err = iser_conn_bind(conn, cls_conn->dd_data);
+	iser_conn_put(conn);
 	return err;
 }
 
@@ -258,7 +266,7 @@ static int iser_send_pdu(struct iscsi_cls_conn *cls_conn, struct iscsi_hdr *hdr,
 	return iscsi_conn_send_pdu(cls_conn, hdr, data, data_size);
 }
 
-/* Values that the data path divides by or relies on */
+/* Values that the data path divides by or relies on; libiscsi reads decimals */
 static int iser_check_param(struct iscsi_conn *iscsi, enum iscsi_param param,
 			    const char *buf)
 {
@@ -270,7 +278,7 @@ static int iser_check_param(struct iscsi_conn *iscsi, enum iscsi_param param,
 	case ISCSI_PARAM_DATADGST_EN:
 	case ISCSI_PARAM_IFMARKER_EN:
 	case ISCSI_PARAM_OFMARKER_EN:
-		if (!kstrtoint(buf, 0, &value) && !value)
+		if (!kstrtoint(buf, 10, &value) && !value)
 			return 0;
 		iscsi_cls_session_printk(KERN_ERR, cls,
 					 "iser: the target insists on digests or markers, which iSER does not have: set HeaderDigest and DataDigest to None\n");
@@ -279,7 +287,7 @@ static int iser_check_param(struct iscsi_conn *iscsi, enum iscsi_param param,
 	case ISCSI_PARAM_MAX_XMIT_DLENGTH:
 	case ISCSI_PARAM_FIRST_BURST:
 	case ISCSI_PARAM_MAX_BURST:
-		if (!kstrtoint(buf, 0, &value) && value > 0)
+		if (!kstrtoint(buf, 10, &value) && value > 0)
 			return 0;
 		iscsi_cls_session_printk(KERN_ERR, cls,
 					 "iser: parameter %d is %s, must be a positive number\n",
