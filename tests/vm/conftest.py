@@ -7,7 +7,8 @@ simulated adapter), and gets it from the rig of that kernel, see rig.py.
 
 What a file may say about its tests: KERNELS they run on by default, if not on the stock ones;
 those they are CAPABLE of, if not all; SAMPLE, if by default only every so many of them runs on a
-kernel, and ALWAYS, names of those that do in any case, or of what these are about.
+kernel, or {kernel: so many}, and ALWAYS, names of those that do in any case, or of what these are
+about.
 
 Recovery: a test fails if a kernel reported a bug while it ran, whatever else it found. A
 failed test shows the end of its guests' logs, and leaves them in results/ whole.
@@ -91,14 +92,20 @@ def always(item):
     return not names.isdisjoint(getattr(item.module, "ALWAYS", ()))
 
 
+def step(module, kernel):
+    """Of how many tests in a file one is enough on a kernel."""
+    said = getattr(module, "SAMPLE", 1)
+    return said.get(kernel, 1) if isinstance(said, dict) else said
+
+
 def chosen(items, sampled):
     """Those tests that are to be run, the last ones first."""
     seen = Counter()
     for item in filter(capable, reversed(items)):
-        group_of = item.module, item.callspec.params["rig"]
-        if not sampled or always(item) or seen[group_of] % getattr(item.module, "SAMPLE", 1) == 0:
+        where = item.module, item.callspec.params["rig"]
+        if not sampled or always(item) or seen[where] % step(*where) == 0:
             yield item
-        seen[group_of] += 1
+        seen[where] += 1
 
 
 def pytest_collection_modifyitems(config, items):

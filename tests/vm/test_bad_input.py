@@ -15,6 +15,7 @@ import pytest
 from iserlab.target import Chap, Target
 from rig import IQN, in_the_end, more
 
+SAMPLE = {"6.1": 4}
 TIMES = 100
 POOLED = 10                 # the RDMA core keeps completion queues, and may want a few more
 LOGIN_AUTH_FAILED = "24"    # exit status of iscsiadm
