@@ -74,7 +74,7 @@ def build(name):
     path = _place(tree)
 
     def make(base):
-        say(f"building {tree.name}; this takes 10 minutes on 2 idle CPUs")
+        say(f"building {tree.name}; this takes 25 minutes on 2 idle CPUs")
         configure(tree, base, strict=name != "mainline")
         kmake(tree, base, "bzImage", "modules")
         kmake(tree, base, f"INSTALL_MOD_PATH={base / 'root'}", "INSTALL_MOD_STRIP=1",
