@@ -708,7 +708,7 @@ void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx)
 	iser_post_rx_list(conn, rx);
 }
 
-/* What was not posted completes here; not as flushed, nothing is lost */
+/* What was not posted ends here; not as flushed, which would be a lost link */
 static void iser_end_unposted(struct iser_conn *conn,
 			      const struct ib_send_wr *wr)
 {
