@@ -44,3 +44,12 @@ def test_a_sample_on_a_kernel_that_was_named(sample):
     """The same as without its name."""
     chosen = collected("tests/vm/test_hostile.py", "--kernel", "6.12", "--sample")
     assert chosen and sorted(chosen) == sorted(name for name in sample if "-6.12" in name)
+
+
+def test_a_sample_on_some_kernels():
+    """A file may name them; on others all its tests run."""
+    chosen = collected("tests/vm/test_bad_input.py")
+    on = {kernel: [name for name in chosen if re.search(rf"[-\[]{kernel}[-\]]", name)]
+          for kernel in ("6.1", "6.12")}
+    assert 0 < len(on["6.1"]) <= len(on["6.12"]) / 3
+    assert len(on["6.12"]) == len(collected("tests/vm/test_bad_input.py", "--kernel", "6.12"))
