@@ -452,16 +452,22 @@ struct iscsi_task *rig_task(struct scsi_cmnd *sc)
  * @data: data segment
  * @len: bytes in it
  *
+ * A login or text request has been posted, too, when this returns.
+ *
  * Return: 0 or a negative errno.
  */
 int rig_send_pdu(struct rig *rig, u8 opcode, u8 flags, itt_t itt,
 		 const char *data, unsigned int len)
 {
 	struct iscsi_hdr hdr = { .opcode = opcode, .flags = flags, .itt = itt };
+	int err;
 
 	hton24(hdr.dlength, len);
-	return reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr,
-					   (char *)data, len);
+	err = reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr,
+					  (char *)data, len);
+	if (rig->conn)
+		flush_work(&rig->conn->login_bell);
+	return err;
 }
 
 /**

@@ -136,6 +136,40 @@ static void login_is_copied(struct kunit *test)
 			   ISER_HEADERS_LEN, sizeof(keys));
 }
 
+/* iscsiadm would miss an answer that comes before its system call returns */
+static void login_waits_for_its_caller(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_BOUND);
+	struct iscsi_hdr hdr = { .opcode = ISCSI_OP_LOGIN | ISCSI_OP_IMMEDIATE };
+	unsigned int posted;
+	int err;
+
+	preempt_disable();
+	err = reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr, NULL, 0);
+	posted = rig->fake->nr_sends;
+	preempt_enable();
+	KUNIT_EXPECT_EQ(test, 0, err);
+	KUNIT_EXPECT_EQ(test, 0, posted);
+	flush_work(&rig->conn->login_bell);
+	KUNIT_EXPECT_EQ(test, 1, rig->fake->nr_sends);
+}
+
+/* Nor is it lost when the connection goes before: its task is answered */
+static void login_that_still_waits(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_BOUND);
+	struct iscsi_hdr hdr = { .opcode = ISCSI_OP_LOGIN | ISCSI_OP_IMMEDIATE };
+
+	preempt_disable();
+	reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr, NULL, 0);
+	iser_conn_fail(rig->conn, -EIO);
+	preempt_enable();
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, ISER_CLOSED, rig->conn->state);
+	KUNIT_EXPECT_EQ(test, 1, rig->fake->nr_sends);
+	KUNIT_EXPECT_FALSE(test, work_busy(&rig->conn->login_bell));
+}
+
 /* iscsid's requests are at most as large as the buffer */
 static void longest_login(struct kunit *test)
 {
@@ -315,6 +349,8 @@ static struct kunit_case control_cases[] = {
 	KUNIT_CASE(ping_frees_its_task),
 	KUNIT_CASE(targets_ping_is_answered),
 	KUNIT_CASE(login_is_copied),
+	KUNIT_CASE(login_waits_for_its_caller),
+	KUNIT_CASE(login_that_still_waits),
 	KUNIT_CASE(longest_login),
 	KUNIT_CASE(login_in_steps),
 	KUNIT_CASE(receives_come_before_the_last_request),

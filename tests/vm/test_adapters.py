@@ -106,6 +106,14 @@ def test_several_luns_and_portals(sim):
     assert sim.kept_the_rules() and not sim.left()
 
 
+def test_discovery_on_an_adapter_that_is_quick(sim):
+    """Answers are there before a post comes back; iscsiadm, which would miss them, does not."""
+    sim.hca.set(engine_prio=100)
+    for _ in range(10):
+        assert len(sim.initiator.targets(sim.hca.portal())) == 1
+    assert sim.kept_the_rules() and not sim.left()
+
+
 def test_a_processor_goes_while_a_session_is_down(sim):
     """Commands that were queued there wait for the session, and nobody for them."""
     session = sim.login()

@@ -355,6 +355,9 @@ struct iser_link {
  * @nr_slots: number of them
  * @login_tx: data segment of a login or text request
  * @login_cqe: completion of its Send
+ * @login_sge: its buffer
+ * @login_send: the Send
+ * @login_bell: posts it
  * @login_rx: large receives
  * @login_ring: their buffers, until the last has been used
  * @nr_login_rx: large receives that the adapter has or that are being dealt
@@ -432,6 +435,9 @@ struct iser_conn {
 
 	struct iser_ring login_tx;
 	struct ib_cqe login_cqe;
+	struct ib_sge login_sge;
+	struct ib_send_wr login_send;
+	struct work_struct login_bell;
 	struct iser_ring login_ring;
 	struct iser_rx login_rx[ISER_LOGIN_RX];
 	unsigned int nr_login_rx;
@@ -611,6 +617,7 @@ int iser_post_login_rx(struct iser_conn *conn);
 int iser_post_all_rx(struct iser_conn *conn);
 void iser_rx_give_back(struct iser_conn *conn, struct iser_rx *rx);
 void iser_login_over_work(struct work_struct *work);
+void iser_login_bell_work(struct work_struct *work);
 void iser_doorbell(struct iser_conn *conn);
 void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
 		   const char *what);

@@ -462,16 +462,28 @@ static void iser_init_rx(struct iser_conn *conn, struct iser_rx *rx,
 	rx->sge.lkey = conn->pd->local_dma_lkey;
 }
 
+static void iser_init_login_send(struct iser_conn *conn)
+{
+	conn->login_cqe.done = iser_login_done;
+	conn->login_sge.addr = conn->login_tx.chunks[0].dma;
+	conn->login_sge.lkey = conn->pd->local_dma_lkey;
+	conn->login_send.wr_cqe = &conn->login_cqe;
+	conn->login_send.sg_list = &conn->login_sge;
+	conn->login_send.num_sge = 1;
+	conn->login_send.opcode = IB_WR_SEND;
+	conn->login_send.send_flags = IB_SEND_SIGNALED;
+}
+
 static int iser_login_create(struct iser_conn *conn)
 {
 	unsigned int i;
 	int err;
 
-	conn->login_cqe.done = iser_login_done;
 	err = iser_ring_create(conn->device, &conn->login_tx, 1,
 			       ISER_LOGIN_LEN);
 	if (err)
 		return err;
+	iser_init_login_send(conn);
 	err = iser_ring_create(conn->device, &conn->login_ring, ISER_LOGIN_RX,
 			       ISER_LOGIN_LEN);
 	if (err)
@@ -768,4 +780,21 @@ void iser_doorbell(struct iser_conn *conn)
 		/* Who sees it sees all that the request was made of */
 		smp_store_release(&conn->chained->posted, true);
 	}
+}
+
+/**
+ * iser_login_bell_work - post a login or text request
+ * @work: the connection's login_bell
+ *
+ * Context: iser_wq, cancelled by the teardown once it has posted what is left.
+ */
+void iser_login_bell_work(struct work_struct *work)
+{
+	struct iser_conn *conn = container_of(work, struct iser_conn,
+					      login_bell);
+	struct iscsi_session *session = conn->iscsi->session;
+
+	spin_lock_bh(&session->frwd_lock);
+	iser_doorbell(conn);
+	spin_unlock_bh(&session->frwd_lock);
 }

@@ -181,24 +181,16 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
  * Its Send does not hold the task: libiscsi wants to use the one login task
  * again as soon as the response is there. So what a retransmission carries may
  * be the next request; no key is in it.
+ *
+ * It is posted when the caller has left the kernel, or at least this processor,
+ * on which the work is queued: iscsiadm, in a discovery, misses an answer that
+ * comes before the kernel has confirmed that the request was sent.
  */
 static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 {
 	struct iser_slot *slot = &conn->slots[task->itt];
 	unsigned int headers = ISER_HEADERS_LEN;
 	void *buf = conn->login_tx.chunks[0].va;
-	struct ib_sge sge = {
-		.addr	= conn->login_tx.chunks[0].dma,
-		.length	= headers + task->data_count,
-		.lkey	= conn->pd->local_dma_lkey,
-	};
-	struct ib_send_wr send = {
-		.wr_cqe		= &conn->login_cqe,
-		.sg_list	= &sge,
-		.num_sge	= 1,
-		.opcode		= IB_WR_SEND,
-		.send_flags	= IB_SEND_SIGNALED,
-	};
 
 	if (iser_text_has(task->data, task->data_count,
 			  "SessionType=Discovery"))
@@ -210,8 +202,9 @@ static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 
 	memcpy(buf, &slot->headers, headers);
 	memcpy(buf + headers, task->data, task->data_count);
-	iser_chain_slot(conn, slot, &send);
-	iser_doorbell(conn);
+	conn->login_sge.length = headers + task->data_count;
+	iser_chain_slot(conn, slot, &conn->login_send);
+	queue_work_on(smp_processor_id(), iser_wq, &conn->login_bell);
 	return 0;
 }
 
