@@ -20,6 +20,15 @@ from iserlab.guest import CommandFailed
 KERNELS = ("debug",)
 SAMPLE = 12
 
+
+@pytest.fixture(autouse=True)
+def leaks_are_looked_for(rig, sampled):
+    """After each test, to know which it was; for a sample the look at the end is enough."""
+    yield
+    if not sampled:
+        rig.sim().guest.look_for_leaks()
+
+
 # Nobody has to notice: the session stays as it is.
 HARMLESS = {
     "target does not invalidate": "at=rsp nth=4 count=9 do=inv mode=none",
@@ -312,7 +321,6 @@ def settles(sim, sessions=1):
             break
         time.sleep(0.5)
     assert found == wanted
-    sim.guest.look_for_leaks()
 
 
 def back_on(sim):
