@@ -13,6 +13,8 @@ import re
 import pytest
 
 KERNELS = ("6.12",)     # all with --all
+SAMPLE = 2
+ALWAYS = ("test_discovery_on_an_adapter_that_is_quick",)
 
 KINDS = {
     "usual": {},

@@ -18,6 +18,8 @@ from iserlab import variants
 from iserlab.target import Disk, Target
 from rig import IQN
 
+SAMPLE = {"6.1": 3}
+
 KIB = 1024
 SIZES = ("512", "1536", "4k", "12800", "64k", "100k", "512k", "1m")
 UNALIGNED = {"64k+4": ("64k", 4), "64k+512": ("64k", 512), "1m+2052": ("1m", 2052)}

@@ -7,6 +7,8 @@ Recovery: the guest's mount point is left by hand if the test failed; see rig.py
 
 import pytest
 
+SAMPLE = {"6.1": 2}
+
 TREE = "/usr/lib/python3.11"
 MAKE = {"ext4": "mkfs.ext4 -q -F", "xfs": "mkfs.xfs -q -f"}
 CHECK = {"ext4": "e2fsck -fn", "xfs": "xfs_repair -n"}

@@ -10,6 +10,8 @@ import pytest
 from iserlab.target import Chap, Disk, Portal, Target
 from rig import IQN, in_the_end
 
+SAMPLE = {"6.1": 3}
+
 ALICE = Chap("alice", "secret-of-alice")
 MUTUAL = Chap("alice", "secret-of-alice", "target", "secret-of-target")
 SOON = 20       # seconds in which iscsiadm has to give up, given the rig's patience

@@ -18,7 +18,7 @@ import pytest
 from iserlab.guest import CommandFailed
 
 KERNELS = ("debug",)
-SAMPLE = 12
+SAMPLE = 16
 
 
 @pytest.fixture(autouse=True)

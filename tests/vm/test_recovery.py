@@ -16,6 +16,8 @@ from iserlab.paths import REPO
 from iserlab.target import Portal, Target
 from rig import IQN
 
+SAMPLE = {"6.1": 2}
+
 IO = ("fio --name=io --filename={disk} --rw=randwrite --bs=16k --size=32m --io_size=1g "
       "--time_based --runtime={seconds} --ioengine=libaio --iodepth=16 --direct=1 --thread "
       "--verify=crc32c --verify_backlog=128 --verify_fatal=1 --output=/dev/null")

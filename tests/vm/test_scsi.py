@@ -14,6 +14,8 @@ import pytest
 from iserlab.target import Disk, Target
 from rig import IQN
 
+SAMPLE = {"6.1": 3}
+
 
 def test_inquiry_and_capacity(lun):
     """Who it is and how large it is."""
