@@ -353,16 +353,6 @@ struct iser_link {
  * @nr_gens: how many were made; under frwd_lock
  * @slots: one per task of the session
  * @nr_slots: number of them
- * @login_tx: data segment of a login or text request
- * @login_cqe: completion of its Send
- * @login_sge: its buffer
- * @login_send: the Send
- * @login_bell: posts it
- * @login_rx: large receives
- * @login_ring: their buffers, until the last has been used
- * @nr_login_rx: large receives that the adapter has or that are being dealt
- *	with; only who binds it, then the completion context touches it
- * @login_over: frees @login_ring
  * @rx: receives for full-feature phase
  * @rx_ring: their buffers
  * @nr_rx: number of them
@@ -386,6 +376,16 @@ struct iser_link {
  * @unasked: how many PDUs that answer no request are too many
  * @released: woken when a command that was aborted is finished
  * @stats: counters
+ * @login_tx: data segment of a login or text request
+ * @login_cqe: completion of its Send
+ * @login_sge: its buffer
+ * @login_send: the Send
+ * @login_bell: posts it
+ * @login_rx: large receives
+ * @login_ring: their buffers, until the last has been used
+ * @nr_login_rx: large receives that the adapter has or that are being dealt
+ *	with; only who binds it, then the completion context touches it
+ * @login_over: frees @login_ring
  */
 struct iser_conn {
 	struct kref ref;
@@ -433,16 +433,6 @@ struct iser_conn {
 	struct iser_slot *slots;
 	unsigned int nr_slots;
 
-	struct iser_ring login_tx;
-	struct ib_cqe login_cqe;
-	struct ib_sge login_sge;
-	struct ib_send_wr login_send;
-	struct work_struct login_bell;
-	struct iser_ring login_ring;
-	struct iser_rx login_rx[ISER_LOGIN_RX];
-	unsigned int nr_login_rx;
-	struct work_struct login_over;
-
 	struct iser_ring rx_ring;
 	struct iser_rx *rx;
 	unsigned int nr_rx;
@@ -467,6 +457,16 @@ struct iser_conn {
 	struct ratelimit_state unasked;
 	wait_queue_head_t released;
 	struct iser_stats stats;
+
+	struct iser_ring login_tx;
+	struct ib_cqe login_cqe;
+	struct ib_sge login_sge;
+	struct ib_send_wr login_send;
+	struct work_struct login_bell;
+	struct iser_ring login_ring;
+	struct iser_rx login_rx[ISER_LOGIN_RX];
+	unsigned int nr_login_rx;
+	struct work_struct login_over;
 };
 
 /* One line that says which connection it is about, never a flood of them */
