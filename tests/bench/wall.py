@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`make bench-wall`: by the host's clock, with two processors; and how it grows.
 
-Normally: first all peers over soft-RoCE, as bench.py has them, but with the time as it passes.
-Then sessions: 1, 2, 4 and 8 of them to one LUN, joined by dm-multipath (queue-length), with one
-processor and with two: the documented way past one queue pair. Last, with the clock that counts
-instructions and the simulated adapter, what an I/O costs while more and more LUNs, sessions and
-commands share the work: that must stay flat (FLAT). --growth does only this, which is not noisy.
+Normally: first all peers over soft-RoCE, in turns as bench.py has them, but with the time as it
+passes; a figure is the median of REPEATS, with the spread between the extremes. Then sessions:
+1, 2, 4 and 8 of them to one LUN, joined by dm-multipath (queue-length), with one processor and
+with two: the documented way past one queue pair. Last, with the clock that counts instructions
+and the simulated adapter, what an I/O costs while more and more LUNs, sessions and commands share
+the work: that must stay flat (FLAT). --growth does only this, which is not noisy.
 
 The first two are NOISY: whatever else the host does is in them, and under emulation a processor
-of a guest is a thread of qemu. Compare within a run, and run it more than once.
+of a guest is a thread of qemu. Compare within a run.
 
 Recovery: none, as in bench.py.
 """
 
 import argparse
+import statistics
 import sys
 import time
 
@@ -26,7 +28,7 @@ from iserlab.paths import say
 from iserlab.tables import columns
 from meter import Workload, parse
 
-SECONDS = 4
+SECONDS, REPEATS = 4, 5
 SESSIONS = (1, 2, 4, 8)
 PROCESSORS = (1, 2)
 READS, WRITES = bench.both("4k", 32)
@@ -55,19 +57,29 @@ def timed(guest, device, workload, jobs=1):
     return parse(said)
 
 
+class Clock:
+    """Measures in one guest, as bench.rounds() wants it done."""
+
+    def __init__(self, guest):
+        self.guest = guest
+
+    def prepare(self, _peer, device):
+        """Nothing is translated for the first time while it is measured."""
+        timed(self.guest, device, READS)
+
+    def measure(self, device, workload, _hca):
+        """fio's figures."""
+        return timed(self.guest, device, workload)
+
+
 def against_peers(kernel):
     """IOPS and latency of all peers; a list of objects."""
-    results = []
     with Guest(kernel, name="bench", mem_mb=3072, boot_timeout=bench.BOOT) as guest:
         fabric.up(guest)
         Initiator(guest).start()
         peers.serve(guest)
-        for peer in bench.rivals(guest):
-            say(f"bench: {peer.name}")
-            with peer.disk() as device:
-                results += [{"transport": peer.name, "device": "rxe", "workload": each.name,
-                             **timed(guest, device, each)} for each in WORKLOADS]
-    return results
+        found = bench.rounds(Clock(guest), bench.rivals(guest), WORKLOADS, REPEATS)
+        return bench.summary(found, "rxe")
 
 
 def joined(guest, disks):
@@ -92,7 +104,8 @@ def scaling(kernel, processors):
             sessions = initiator.login(iqn, portal,
                                        peers.SETTINGS | {"node.session.nr_sessions": count})
             device = joined(guest, [session.disk for session in sessions])
-            found[count] = timed(guest, device, READS, processors)["iops"]
+            found[count] = statistics.median(timed(guest, device, READS, processors)["iops"]
+                                             for _ in range(REPEATS))
             guest.run("dmsetup remove --retry joined")
             initiator.clear()
             time.sleep(1)
