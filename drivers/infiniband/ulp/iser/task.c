@@ -182,9 +182,9 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
  * again as soon as the response is there. So what a retransmission carries may
  * be the next request; no key is in it.
  *
- * It is posted when the caller has left the kernel, or at least this processor,
- * on which the work is queued: iscsiadm, in a discovery, misses an answer that
- * comes before the kernel has confirmed that the request was sent.
+ * It is posted by work that is queued on this processor, which the caller has
+ * until it leaves the kernel, if nobody preempts it: iscsiadm, in a discovery,
+ * misses an answer that comes before the kernel has confirmed the request.
  */
 static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 {
