@@ -154,16 +154,19 @@ static void login_waits_for_its_caller(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, rig->fake->nr_sends);
 }
 
-/* Nor is it lost when the connection goes before: its task is answered */
+/* A teardown that comes first posts it, for the drain to wait for */
 static void login_that_still_waits(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .stop_at = RIG_BOUND);
 	struct iscsi_hdr hdr = { .opcode = ISCSI_OP_LOGIN | ISCSI_OP_IMMEDIATE };
+	bool waited;
 
 	preempt_disable();
 	reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr, NULL, 0);
-	iser_conn_fail(rig->conn, -EIO);
+	waited = cancel_work(&rig->conn->login_bell);
 	preempt_enable();
+	KUNIT_EXPECT_TRUE(test, waited);
+	iser_conn_fail(rig->conn, -EIO);
 	rig_settle();
 	KUNIT_EXPECT_EQ(test, ISER_CLOSED, rig->conn->state);
 	KUNIT_EXPECT_EQ(test, 1, rig->fake->nr_sends);
