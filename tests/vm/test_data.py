@@ -18,7 +18,7 @@ from iserlab import variants
 from iserlab.target import Disk, Target
 from rig import IQN
 
-SAMPLE = {"6.1": 3}
+SAMPLE = {"6.1": 3, "6.12": 2}
 
 KIB = 1024
 SIZES = ("512", "1536", "4k", "12800", "64k", "100k", "512k", "1m")

@@ -18,7 +18,7 @@ import pytest
 from iserlab.guest import CommandFailed
 
 KERNELS = ("debug",)
-SAMPLE = 16
+SAMPLE = 24
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from iserlab import reports, shortage
 KERNELS = ("debug",)
 CAPABLE = ("debug", "mainline")
 SAMPLE = 2
-FEW = 12        # by default one of so many places
+FEW = 16        # by default one of so many places
 OFTEN = 64      # so many allocations below a place, and more in powers of two, are enough
 
 LIFE = """
