@@ -136,16 +136,25 @@ static void login_is_copied(struct kunit *test)
 			   ISER_HEADERS_LEN, sizeof(keys));
 }
 
+static int send_discovery_login(struct rig *rig)
+{
+	static const char keys[] = "SessionType=Discovery";
+	struct iscsi_hdr hdr = { .opcode = ISCSI_OP_LOGIN | ISCSI_OP_IMMEDIATE };
+
+	hton24(hdr.dlength, sizeof(keys));
+	return reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr,
+					   (char *)keys, sizeof(keys));
+}
+
 /* iscsiadm would miss an answer that comes before its system call returns */
-static void login_waits_for_its_caller(struct kunit *test)
+static void discovery_waits_for_its_caller(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .stop_at = RIG_BOUND);
-	struct iscsi_hdr hdr = { .opcode = ISCSI_OP_LOGIN | ISCSI_OP_IMMEDIATE };
 	unsigned int posted;
 	int err;
 
 	preempt_disable();
-	err = reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr, NULL, 0);
+	err = send_discovery_login(rig);
 	posted = rig->fake->nr_sends;
 	preempt_enable();
 	KUNIT_EXPECT_EQ(test, 0, err);
@@ -154,15 +163,27 @@ static void login_waits_for_its_caller(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 1, rig->fake->nr_sends);
 }
 
-/* A teardown that comes first posts it, for the drain to wait for */
-static void login_that_still_waits(struct kunit *test)
+/* iscsid does not, and a recovery depends on no processor's time */
+static void login_does_not_wait(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .stop_at = RIG_BOUND);
 	struct iscsi_hdr hdr = { .opcode = ISCSI_OP_LOGIN | ISCSI_OP_IMMEDIATE };
+
+	KUNIT_EXPECT_EQ(test, 0,
+			reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr,
+						    NULL, 0));
+	KUNIT_EXPECT_EQ(test, 1, rig->fake->nr_sends);
+	KUNIT_EXPECT_FALSE(test, work_busy(&rig->conn->login_bell));
+}
+
+/* A teardown that comes first posts it, for the drain to wait for */
+static void discovery_that_still_waits(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_BOUND);
 	bool waited;
 
 	preempt_disable();
-	reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr, NULL, 0);
+	send_discovery_login(rig);
 	waited = cancel_work(&rig->conn->login_bell);
 	preempt_enable();
 	KUNIT_EXPECT_TRUE(test, waited);
@@ -352,8 +373,9 @@ static struct kunit_case control_cases[] = {
 	KUNIT_CASE(ping_frees_its_task),
 	KUNIT_CASE(targets_ping_is_answered),
 	KUNIT_CASE(login_is_copied),
-	KUNIT_CASE(login_waits_for_its_caller),
-	KUNIT_CASE(login_that_still_waits),
+	KUNIT_CASE(discovery_waits_for_its_caller),
+	KUNIT_CASE(login_does_not_wait),
+	KUNIT_CASE(discovery_that_still_waits),
 	KUNIT_CASE(longest_login),
 	KUNIT_CASE(login_in_steps),
 	KUNIT_CASE(receives_come_before_the_last_request),

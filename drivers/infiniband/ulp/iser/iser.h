@@ -380,7 +380,7 @@ struct iser_link {
  * @login_cqe: completion of its Send
  * @login_sge: its buffer
  * @login_send: the Send
- * @login_bell: posts it
+ * @login_bell: posts it, in a discovery
  * @login_rx: large receives
  * @login_ring: their buffers, until the last has been used
  * @nr_login_rx: large receives that the adapter has or that are being dealt

@@ -146,7 +146,7 @@ static int __init iser_init(void)
 {
 	int err;
 
-	iser_wq = alloc_workqueue("iser", WQ_MEM_RECLAIM | ISER_WQ_PERCPU, 0);
+	iser_wq = alloc_workqueue("iser", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
 	if (!iser_wq)
 		return -ENOMEM;
 	err = iser_transport_register();

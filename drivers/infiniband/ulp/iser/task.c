@@ -182,8 +182,8 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
  * again as soon as the response is there. So what a retransmission carries may
  * be the next request; no key is in it.
  *
- * It is posted by work that is queued on this processor, which the caller has
- * until it leaves the kernel, if nobody preempts it: iscsiadm, in a discovery,
+ * In a discovery it is posted by work that is queued on this processor, which
+ * the caller has until it leaves the kernel, if nobody preempts it: iscsiadm
  * misses an answer that comes before the kernel has confirmed the request.
  */
 static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
@@ -204,7 +204,10 @@ static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 	memcpy(buf + headers, task->data, task->data_count);
 	conn->login_sge.length = headers + task->data_count;
 	iser_chain_slot(conn, slot, &conn->login_send);
-	queue_work_on(smp_processor_id(), iser_wq, &conn->login_bell);
+	if (conn->discovery)
+		schedule_work_on(smp_processor_id(), &conn->login_bell);
+	else
+		iser_doorbell(conn);
 	return 0;
 }
 
