@@ -325,10 +325,19 @@ static void post_is_refused(struct kunit *test)
 	struct scsi_cmnd *sc = rig_pages(rig, DMA_TO_DEVICE, 131072);
 	struct fake_adapter *fake = rig->fake;
 	struct iscsi_task *task;
+	bool lost;
+	int err;
 
 	fake->send_fails_at = taken;
+	/* Keeps the teardown waiting, which flushes the rest */
+	mutex_lock(&rig->conn->mutex);
+	err = rig_queue(rig, sc);
+	lost = rig->conn->lost;
+	mutex_unlock(&rig->conn->mutex);
 	/* The command is taken all the same, and answered by the recovery */
-	KUNIT_ASSERT_EQ(test, 0, rig_queue(rig, sc));
+	KUNIT_ASSERT_EQ(test, 0, err);
+	/* What was not posted has not failed by itself: there is a reason */
+	KUNIT_EXPECT_FALSE(test, lost);
 	task = rig_task(sc);
 	KUNIT_ASSERT_NOT_NULL(test, task);
 	KUNIT_EXPECT_EQ(test, taken, fake->nr_sends);
@@ -410,6 +419,25 @@ static const struct {
 };
 
 KUNIT_ARRAY_PARAM_DESC(bad_end, bad_ends, name);
+
+/* Where the CM is the first to say that the target has closed (InfiniBand) */
+static void flushed_without_a_word(struct kunit *test)
+{
+	struct rig *rig = rig_make(test);
+	u32 *caps = &rig->fake->ib.port_data[1].immutable.core_cap_flags;
+
+	*caps = RDMA_CORE_PORT_IBA_ROCE;
+	rig_send(rig, DMA_FROM_DEVICE, 4096);
+	fake_complete(rig->fake, 0, IB_WC_WR_FLUSH_ERR);
+	KUNIT_EXPECT_EQ(test, -EPIPE, rig->conn->error);
+	KUNIT_EXPECT_TRUE(test, rig->conn->lost);
+	/* The teardown would wait for the CM now, which does not know of this */
+	complete_all(&rig->conn->hung_up);
+	rig_settle();
+	*caps = RDMA_CORE_PORT_IWARP;
+	KUNIT_EXPECT_EQ(test, ISER_CLOSED, rig->conn->state);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->mapped);
+}
 
 /* Signalled or not: an error is completed, and ends the connection */
 static void send_fails(struct kunit *test)
@@ -540,6 +568,7 @@ static struct kunit_case queue_cases[] = {
 	KUNIT_CASE(batch_is_refused),
 	KUNIT_CASE(chained_at_the_end),
 	KUNIT_CASE(nothing_is_sent_when_down),
+	KUNIT_CASE(flushed_without_a_word),
 	KUNIT_CASE_PARAM(send_fails, bad_end_gen_params),
 	KUNIT_CASE(queues_are_halved),
 	KUNIT_CASE(tasks_fit_the_queues),

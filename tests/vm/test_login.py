@@ -62,7 +62,7 @@ def test_discovery_needs_the_password_that_the_target_asks_for(host):
 @pytest.mark.parametrize("where, reason", (
     ("closed port", "connection refused: nothing listens for iSER there"),
     ("TCP-only portal", "connection refused: nothing listens for iSER there"),
-    ("nobody there", "no RDMA device reaches this address"),
+    ("nobody there", "nobody answers for this address"),
     ("no route", "no RDMA device reaches this address")))
 def test_discovery_fails_soon_and_says_why(host, where, reason):
     """iscsiadm ends with an error and the kernel's log has the address and the reason."""

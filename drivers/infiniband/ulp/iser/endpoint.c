@@ -181,7 +181,7 @@ static void iser_quiesce(struct iser_conn *conn)
 static void iser_report(struct iser_conn *conn)
 {
 	struct iscsi_conn *iscsi = conn->iscsi;
-	bool answered = !conn->started &&
+	bool answered = !conn->started && conn->login_sge.length &&
 			iscsi->login_task->state != ISCSI_TASK_RUNNING;
 
 	if (!conn->error)
@@ -345,6 +345,24 @@ void iser_conn_hung_up(struct iser_conn *conn)
 		iser_err(conn, "the target closed the connection during login (wrong name or password? its log tells)\n");
 }
 
+/**
+ * iser_conn_flushed - the queue pair has failed, and does not say why
+ * @conn: connection
+ *
+ * Adapters of iWARP flush when the target closes, and the CM says so later. On
+ * InfiniBand and RoCE, where it says so first, this is an adapter that gave up.
+ *
+ * Context: completion handler. No news if the connection is going down.
+ */
+void iser_conn_flushed(struct iser_conn *conn)
+{
+	if (rdma_protocol_iwarp(conn->device, conn->cm_id->port_num))
+		iser_conn_hung_up(conn);
+	else if (iser_conn_fail(conn, -EPIPE) && !READ_ONCE(conn->logout))
+		iser_err(conn, "%s has given the connection up and does not say why, connection dropped\n",
+			 dev_name(&conn->device->dev));
+}
+
 /*
  * On the way up: the address, then the route, once each, whatever the CM says.
  * Context: CM handler. Memory reclaim must not wait for a disk of the very
@@ -388,15 +406,22 @@ static int iser_cm_handler(struct rdma_cm_id *cm_id,
 			complete_all(&conn->settled);
 		break;
 	case RDMA_CM_EVENT_ADDR_ERROR:
-		iser_unreachable(conn, "no RDMA device reaches this address",
-				 status);
+		iser_unreachable(conn, status == -ETIMEDOUT ?
+				 "nobody answers for this address" :
+				 "no RDMA device reaches this address", status);
 		break;
 	case RDMA_CM_EVENT_ROUTE_ERROR:
 		iser_unreachable(conn, "no route to this address", status);
 		break;
 	case RDMA_CM_EVENT_CONNECT_ERROR:
+		iser_unreachable(conn, "the connection can't be set up",
+				 status);
+		break;
 	case RDMA_CM_EVENT_UNREACHABLE:
-		iser_unreachable(conn, "the target does not answer", status);
+		/* When it is up: the next hop has another hardware address */
+		iser_unreachable(conn, iser_conn_is_up(conn) ?
+				 "the path to the target has changed, connection dropped" :
+				 "the target does not answer", status);
 		break;
 	case RDMA_CM_EVENT_REJECTED:
 		iser_rejected(conn, cm_id, status);

@@ -599,6 +599,7 @@ void iser_conn_put(struct iser_conn *conn);
 bool iser_conn_fail(struct iser_conn *conn, int error);
 bool iser_conn_blame(struct iser_conn *conn);
 void iser_conn_hung_up(struct iser_conn *conn);
+void iser_conn_flushed(struct iser_conn *conn);
 void iser_conn_close(struct iser_conn *conn);
 int iser_conn_bind(struct iser_conn *conn, struct iscsi_conn *iscsi);
 void iser_conn_unlink(struct iscsi_conn *iscsi);

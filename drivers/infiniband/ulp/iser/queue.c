@@ -346,7 +346,7 @@ void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
 	trace_iser_wc_error(conn, wc->status, wc->vendor_err);
 	if (wc->status == IB_WC_WR_FLUSH_ERR) {
 		WRITE_ONCE(conn->lost, true);
-		iser_conn_hung_up(conn);
+		iser_conn_flushed(conn);
 	} else if (iser_conn_blame(conn)) {
 		iser_err(conn, "%s failed: %s (status %d, vendor error %#x), connection dropped\n",
 			 what, ib_wc_status_msg(wc->status), wc->status,
