@@ -268,19 +268,18 @@ static void iser_teardown(struct work_struct *work)
 }
 
 /* Context: CM handler, conn->mutex held */
-static int iser_addr_resolved(struct iser_conn *conn)
+static void iser_addr_resolved(struct iser_conn *conn)
 {
 	int err;
 
 	err = iser_verbs_create(conn);
 	if (err) {
 		iser_conn_fail(conn, err);
-		return err;
+		return;
 	}
 	err = rdma_resolve_route(conn->cm_id, ISER_ROUTE_TIMEOUT_MS);
 	if (err && iser_conn_fail(conn, err))
 		iser_err(conn, "can't resolve a route: error %d\n", err);
-	return err;
 }
 
 /* Context: CM handler, conn->mutex held. Annex A12: the private data. */
@@ -724,8 +723,8 @@ static void iser_conn_link(struct iser_conn *conn, struct iscsi_conn *iscsi)
 	struct iser_link *link = iser_link(iscsi);
 
 	kref_get(&conn->ref);
-	link->local = conn->cm_id->route.addr.src_addr;
 	spin_lock_bh(&iscsi->session->frwd_lock);
+	link->local = conn->cm_id->route.addr.src_addr;
 	conn->iscsi = iscsi;
 	link->conn = conn;
 	spin_unlock_bh(&iscsi->session->frwd_lock);

@@ -303,7 +303,8 @@ struct iser_stats {
 /**
  * struct iser_link - the iSCSI connection's borrowed connection
  * @conn: NULL when none is bound; guarded by frwd_lock
- * @local: our address, kept for those who ask after the connection is gone
+ * @local: our address, kept for those who ask after the connection is gone;
+ *	guarded by frwd_lock
  */
 struct iser_link {
 	struct iser_conn *conn;
@@ -644,9 +645,9 @@ int iser_mr_grow(struct iser_conn *conn, unsigned int target);
 void iser_mr_grow_work(struct work_struct *work);
 void iser_mr_destroy_all(struct iser_conn *conn);
 struct iser_mr *iser_mr_get(struct iser_conn *conn);
-int iser_mr_map(struct iser_mr *mr, struct scatterlist *sg, int nents,
+int iser_mr_map(struct iser_mr *imr, struct scatterlist *sg, int nents,
 		unsigned int skip, enum dma_data_direction dir);
-int iser_mr_invalidate(struct iser_conn *conn, struct iscsi_task *task);
+void iser_mr_invalidate(struct iser_conn *conn, struct iscsi_task *task);
 
 /* stats.c */
 void iser_get_stats(struct iscsi_cls_conn *cls_conn, struct iscsi_stats *stats);

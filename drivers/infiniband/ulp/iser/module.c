@@ -12,6 +12,12 @@
 
 struct workqueue_struct *iser_wq;
 
+/* What is written to sysfs mostly ends with a newline */
+static int iser_line(const char *val)
+{
+	return strcspn(val, "\n");
+}
+
 static int iser_set_uint(const char *val, const struct kernel_param *kp,
 			 unsigned int min, unsigned int max)
 {
@@ -22,8 +28,8 @@ static int iser_set_uint(const char *val, const struct kernel_param *kp,
 	if (!err && (n < min || n > max))
 		err = -ERANGE;
 	if (err) {
-		pr_err("iser: %s=%s: must be a number from %u to %u\n",
-		       kp->name, val, min, max);
+		pr_err("iser: %s=%.*s: must be a number from %u to %u\n",
+		       kp->name, iser_line(val), val, min, max);
 		return -EINVAL;
 	}
 	*(unsigned int *)kp->arg = n;
@@ -44,6 +50,8 @@ module_param_cb(max_lun, &iser_max_lun_ops, &iser_max_lun, 0644);
 MODULE_PARM_DESC(max_lun, "Highest number of LUNs of a session (1-16384, default 512). For sessions to come");
 
 /*
+ * The block layer wants a page at least.
+ *
  * SG_IO of a buffer that begins within a page takes one page more than fits a
  * bio, if it is larger than 1020 KiB, and the block layer does not add a second
  * bio to that on a device with a virt boundary.
@@ -51,7 +59,7 @@ MODULE_PARM_DESC(max_lun, "Highest number of LUNs of a session (1-16384, default
 unsigned int iser_max_sectors = 1024;
 static int iser_set_max_sectors(const char *val, const struct kernel_param *kp)
 {
-	return iser_set_uint(val, kp, 8, 32768);
+	return iser_set_uint(val, kp, PAGE_SECTORS, 32768);
 }
 
 static const struct kernel_param_ops iser_max_sectors_ops = {
@@ -59,7 +67,7 @@ static const struct kernel_param_ops iser_max_sectors_ops = {
 	.get = param_get_uint,
 };
 module_param_cb(max_sectors, &iser_max_sectors_ops, &iser_max_sectors, 0644);
-MODULE_PARM_DESC(max_sectors, "Largest command in 512-byte sectors (8-32768, default 1024), as far as the device can. For sessions to come");
+MODULE_PARM_DESC(max_sectors, "Largest command in 512-byte sectors (a page to 32768, default 1024), as far as the device can. For sessions to come");
 
 /*
  * Known to administrators from the kernel's own module, without effect here:
@@ -71,7 +79,8 @@ static int iser_check_bool(const char *val, const struct kernel_param *kp)
 
 	if (!val || !kstrtobool(val, &on))
 		return 0;
-	pr_err("iser: %s=%s: must be a boolean\n", kp->name, val);
+	pr_err("iser: %s=%.*s: must be a boolean\n", kp->name, iser_line(val),
+	       val);
 	return -EINVAL;
 }
 
@@ -91,7 +100,8 @@ static int iser_set_debug_level(const char *val, const struct kernel_param *kp)
 	int err = param_set_int(val, kp);
 
 	if (err)
-		pr_err("iser: %s=%s: must be a number\n", kp->name, val);
+		pr_err("iser: %s=%.*s: must be a number\n", kp->name,
+		       iser_line(val), val);
 	else
 		pr_notice("iser: parameter %s is obsolete and has no effect: use the tracepoints of group iser\n",
 			  kp->name);

@@ -242,22 +242,20 @@ int iser_mr_map(struct iser_mr *imr, struct scatterlist *sg, int nents,
  * The send queue entry was reserved with the registration. The reference that
  * the live key holds is dropped when the invalidate has completed.
  *
- * Context: back_lock held.
- * Return: 0, or a negative errno and the connection
- * fails; the teardown then takes the memory back.
+ * Context: back_lock held. If it can't be posted the connection fails, and the
+ * teardown takes the memory back.
  */
-int iser_mr_invalidate(struct iser_conn *conn, struct iscsi_task *task)
+void iser_mr_invalidate(struct iser_conn *conn, struct iscsi_task *task)
 {
 	struct iser_task *it = iser_task(task);
 	int err;
 
 	if (!it->rkey_live || it->inv_posted || !iser_conn_is_up(conn))
-		return 0;
+		return;
 	it->inv_posted = true;
 	conn->stats.inv_local++;
 	err = ib_post_send(conn->qp, &it->mr->inv, NULL);
 	if (err && iser_conn_fail(conn, err))
 		iser_err(conn, "can't post a local invalidate: error %d, connection dropped\n",
 			 err);
-	return err;
 }

@@ -109,7 +109,8 @@ int iser_limits_derive(const struct ib_device *device, struct iser_limits *lim)
 	lim->sectors_max = iser_dma_sectors(device);
 	lim->sectors = min3(iser_max_sectors, (lim->mr_pages - 1) * 8,
 			    lim->sectors_max);
-	return 0;
+	/* The block layer wants no less, which is more than 4 KiB on some */
+	return lim->sectors < PAGE_SECTORS ? -EOPNOTSUPP : 0;
 }
 
 static void iser_qp_event(struct ib_event *event, void *context)

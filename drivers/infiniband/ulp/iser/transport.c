@@ -221,10 +221,23 @@ static int iser_start_full_feature(struct iser_conn *conn,
 	return conn->nr_mrs ? 0 : err;
 }
 
+/* Say what there is now. Context: may sleep. */
+static void iser_announce(struct iser_conn *conn, struct iscsi_conn *iscsi)
+{
+	struct iscsi_session *session = iscsi->session;
+
+	mutex_lock(&conn->mutex);
+	if (iser_conn_is_up(conn) && !conn->discovery)
+		iser_info(conn, "session with %s over iSER on %s port %u, from %pISc, %u commands\n",
+			  session->targetname ?: "an unnamed target",
+			  dev_name(&conn->device->dev), conn->cm_id->port_num,
+			  &iser_link(iscsi)->local, session->scsi_cmds_max);
+	mutex_unlock(&conn->mutex);
+}
+
 static int iser_conn_start(struct iscsi_cls_conn *cls_conn)
 {
 	struct iscsi_conn *iscsi = cls_conn->dd_data;
-	struct iscsi_session *session = iscsi->session;
 	struct iser_conn *conn = iser_link(iscsi)->conn;
 	unsigned int noio;
 	int err = -ENOTCONN;
@@ -236,14 +249,12 @@ static int iser_conn_start(struct iscsi_cls_conn *cls_conn)
 	if (iser_conn_is_up(conn))
 		err = iser_start_full_feature(conn, iscsi);
 	WRITE_ONCE(conn->started, !err);
-	if (!err && !conn->discovery)
-		iser_info(conn, "session with %s over iSER on %s port %u, from %pISc, %u commands\n",
-			  session->targetname ?: "an unnamed target",
-			  dev_name(&conn->device->dev), conn->cm_id->port_num,
-			  &iser_link(iscsi)->local, session->scsi_cmds_max);
 	mutex_unlock(&conn->mutex);
 	memalloc_noio_restore(noio);
-	return err ?: iscsi_conn_start(cls_conn);
+	err = err ?: iscsi_conn_start(cls_conn);
+	if (!err)
+		iser_announce(conn, iscsi);
+	return err;
 }
 
 static void iser_conn_stop(struct iscsi_cls_conn *cls_conn, int flag)
@@ -311,10 +322,14 @@ static int iser_get_conn_param(struct iscsi_cls_conn *cls_conn,
 {
 	struct iscsi_conn *iscsi = cls_conn->dd_data;
 
-	if (param == ISCSI_PARAM_LOCAL_PORT)
-		return iscsi_conn_get_addr_param(&iser_link(iscsi)->local,
-						 param, buf);
-	return iscsi_conn_get_param(cls_conn, param, buf);
+	struct sockaddr_storage local;
+
+	if (param != ISCSI_PARAM_LOCAL_PORT)
+		return iscsi_conn_get_param(cls_conn, param, buf);
+	spin_lock_bh(&iscsi->session->frwd_lock);
+	local = iser_link(iscsi)->local;
+	spin_unlock_bh(&iscsi->session->frwd_lock);
+	return iscsi_conn_get_addr_param(&local, param, buf);
 }
 
 static int iser_get_ep_param(struct iscsi_endpoint *ep, enum iscsi_param param,
