@@ -608,7 +608,7 @@ void iser_endpoints_destroy(void);
 
 /* queue.c */
 int iser_limits_derive(const struct ib_device *device,
-		       struct iser_limits *limits);
+		       struct iser_limits *lim);
 int iser_verbs_create(struct iser_conn *conn);
 void iser_qp_destroy(struct iser_conn *conn);
 void iser_verbs_destroy(struct iser_conn *conn);
