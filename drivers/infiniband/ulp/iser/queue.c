@@ -784,10 +784,11 @@ void iser_doorbell(struct iser_conn *conn)
 }
 
 /**
- * iser_login_bell_work - post a login or text request
+ * iser_login_bell_work - post a login or text request of a discovery
  * @work: the connection's login_bell
  *
- * Context: iser_wq, cancelled by the teardown once it has posted what is left.
+ * Context: the processor of its sender, may sleep. Cancelled by the teardown
+ * once it has posted what is left.
  */
 void iser_login_bell_work(struct work_struct *work)
 {
