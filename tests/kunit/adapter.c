@@ -596,6 +596,7 @@ static const struct ib_device_ops fake_ops = {
 void fake_adapter_forget(struct fake_adapter *fake)
 {
 	fake_adapter_attrs(&fake->ib.attrs);
+	fake->ib.port_data[1].immutable.core_cap_flags = RDMA_CORE_PORT_IWARP;
 	fake->nr_sends = 0;
 	fake->doorbells = 0;
 	fake->nr_recvs = 0;

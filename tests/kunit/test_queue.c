@@ -424,17 +424,19 @@ KUNIT_ARRAY_PARAM_DESC(bad_end, bad_ends, name);
 static void flushed_without_a_word(struct kunit *test)
 {
 	struct rig *rig = rig_make(test);
-	u32 *caps = &rig->fake->ib.port_data[1].immutable.core_cap_flags;
 
-	*caps = RDMA_CORE_PORT_IBA_ROCE;
+	rig->fake->ib.port_data[1].immutable.core_cap_flags =
+		RDMA_CORE_PORT_IBA_ROCE;
 	rig_send(rig, DMA_FROM_DEVICE, 4096);
 	fake_complete(rig->fake, 0, IB_WC_WR_FLUSH_ERR);
 	KUNIT_EXPECT_EQ(test, -EPIPE, rig->conn->error);
 	KUNIT_EXPECT_TRUE(test, rig->conn->lost);
+	/* Who knows why may still say so */
+	KUNIT_EXPECT_TRUE(test, iser_conn_blame(rig->conn));
+	KUNIT_EXPECT_EQ(test, -EPIPE, rig->conn->error);
 	/* The teardown would wait for the CM now, which does not know of this */
 	complete_all(&rig->conn->hung_up);
 	rig_settle();
-	*caps = RDMA_CORE_PORT_IWARP;
 	KUNIT_EXPECT_EQ(test, ISER_CLOSED, rig->conn->state);
 	KUNIT_EXPECT_EQ(test, 0, rig->fake->mapped);
 }

@@ -312,7 +312,9 @@ static void iser_rejected(struct iser_conn *conn, struct rdma_cm_id *cm_id,
 	bool no_listener = iwarp ? status == -ECONNREFUSED :
 				   status == IB_CM_REJ_INVALID_SERVICE_ID;
 
-	if (!iser_conn_fail(conn, -ECONNREFUSED))
+	/* One that was up on our side only is flushed before it is rejected */
+	if (!iser_conn_fail(conn, -ECONNREFUSED) &&
+	    READ_ONCE(conn->error) != -EPIPE)
 		return;
 	if (no_listener)
 		iser_err(conn, "connection refused: nothing listens for iSER there (is the portal up, and not TCP only?)\n");
@@ -349,7 +351,9 @@ void iser_conn_hung_up(struct iser_conn *conn)
  * @conn: connection
  *
  * Adapters of iWARP flush when the target closes, and the CM says so later. On
- * InfiniBand and RoCE, where it says so first, this is an adapter that gave up.
+ * InfiniBand and RoCE it says so first: this is an adapter that gave up, or that
+ * did not accept what the target did to it. An event of the queue pair or a
+ * rejection that comes behind is the reason, and said too.
  *
  * Context: completion handler. No news if the connection is going down.
  */
@@ -417,9 +421,9 @@ static int iser_cm_handler(struct rdma_cm_id *cm_id,
 				 status);
 		break;
 	case RDMA_CM_EVENT_UNREACHABLE:
-		/* When it is up: the next hop has another hardware address */
+		/* When it is up: the next hop has another hardware address, or none */
 		iser_unreachable(conn, iser_conn_is_up(conn) ?
-				 "the path to the target has changed, connection dropped" :
+				 "the next hop has changed or is gone, connection dropped" :
 				 "the target does not answer", status);
 		break;
 	case RDMA_CM_EVENT_REJECTED:

@@ -482,16 +482,20 @@ static inline bool iser_conn_is_up(const struct iser_conn *conn)
 }
 
 /*
- * Is what the target sent still of interest? What it said before it hung up
- * is, whichever of the two is noticed first.
+ * Is what the target sent, or the adapter says, still of interest? What came
+ * before the end is, whichever of the two is noticed first, unless the end has
+ * a reason already.
  */
 static inline bool iser_conn_listens(const struct iser_conn *conn)
 {
+	int error;
+
 	if (iser_conn_is_up(conn))
 		return true;
 	/* Pairs with iser_conn_change_state(): no state without its reason */
 	smp_rmb();
-	return READ_ONCE(conn->error) == -ECONNRESET;
+	error = READ_ONCE(conn->error);
+	return error == -ECONNRESET || error == -EPIPE;
 }
 
 static inline struct iser_link *iser_link(struct iscsi_conn *iscsi)
@@ -583,6 +587,7 @@ static inline void iser_mr_put(struct iser_conn *conn, struct iser_mr *imr)
 
 /* module.c */
 extern struct workqueue_struct *iser_wq;
+extern struct workqueue_struct *iser_bell_wq;
 extern unsigned int iser_max_lun;
 extern unsigned int iser_max_sectors;
 
