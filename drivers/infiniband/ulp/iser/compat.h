@@ -15,4 +15,11 @@
 #define ISER_SHT_CONST
 #endif
 
+/* 6.18 wants to be told that work shall run on the processor it is queued on */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+#define ISER_WQ_PERCPU	WQ_PERCPU
+#else
+#define ISER_WQ_PERCPU	0
+#endif
+
 #endif /* ISER_COMPAT_H */

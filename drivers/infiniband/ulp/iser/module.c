@@ -11,6 +11,7 @@
 #include "iser.h"
 
 struct workqueue_struct *iser_wq;
+struct workqueue_struct *iser_bell_wq;
 
 /* What is written to sysfs mostly ends with a newline */
 static int iser_line(const char *val)
@@ -152,18 +153,39 @@ static const struct kernel_param_ops iser_always_register_ops = {
 module_param_cb(always_register, &iser_always_register_ops, NULL, 0444);
 MODULE_PARM_DESC(always_register, "Always on, whatever is given");
 
+static int __init iser_wqs_create(void)
+{
+	iser_wq = alloc_workqueue("iser", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	if (!iser_wq)
+		return -ENOMEM;
+	/* For reclaim too, as a teardown waits for what is in it */
+	iser_bell_wq = alloc_workqueue("iser_bell",
+				       WQ_MEM_RECLAIM | ISER_WQ_PERCPU, 0);
+	if (!iser_bell_wq) {
+		destroy_workqueue(iser_wq);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+static void iser_wqs_destroy(void)
+{
+	destroy_workqueue(iser_bell_wq);
+	destroy_workqueue(iser_wq);
+}
+
 static int __init iser_init(void)
 {
 	int err;
 
-	iser_wq = alloc_workqueue("iser", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
-	if (!iser_wq)
-		return -ENOMEM;
+	err = iser_wqs_create();
+	if (err)
+		return err;
 	err = iser_transport_register();
 	if (err) {
 		pr_err("iser: the transport can't be registered: error %d\n",
 		       err);
-		destroy_workqueue(iser_wq);
+		iser_wqs_destroy();
 	}
 	return err;
 }
@@ -172,7 +194,7 @@ static void __exit iser_exit(void)
 {
 	iser_transport_unregister();
 	iser_endpoints_destroy();
-	destroy_workqueue(iser_wq);
+	iser_wqs_destroy();
 }
 
 module_init(iser_init);

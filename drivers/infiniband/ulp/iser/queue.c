@@ -787,8 +787,8 @@ void iser_doorbell(struct iser_conn *conn)
  * iser_login_bell_work - post a login or text request of a discovery
  * @work: the connection's login_bell
  *
- * Context: the processor of its sender, may sleep. Cancelled by the teardown
- * once it has posted what is left.
+ * Context: iser_bell_wq, cancelled by the teardown once it has posted what is
+ * left.
  */
 void iser_login_bell_work(struct work_struct *work)
 {

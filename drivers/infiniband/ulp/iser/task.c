@@ -205,7 +205,8 @@ static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 	conn->login_sge.length = headers + task->data_count;
 	iser_chain_slot(conn, slot, &conn->login_send);
 	if (conn->discovery)
-		schedule_work_on(smp_processor_id(), &conn->login_bell);
+		queue_work_on(smp_processor_id(), iser_bell_wq,
+			      &conn->login_bell);
 	else
 		iser_doorbell(conn);
 	return 0;
