@@ -321,7 +321,6 @@ static int iser_get_conn_param(struct iscsi_cls_conn *cls_conn,
 			       enum iscsi_param param, char *buf)
 {
 	struct iscsi_conn *iscsi = cls_conn->dd_data;
-
 	struct sockaddr_storage local;
 
 	if (param != ISCSI_PARAM_LOCAL_PORT)
