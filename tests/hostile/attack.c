@@ -638,17 +638,14 @@ void attack_order(const struct plan *plan)
 }
 
 /* Whether something is to be done with a request of this opcode, and what. */
-static bool take_plan(uint8_t opcode, struct plan *taken)
+static bool take_plan(struct connection *c, uint8_t opcode, struct plan *taken)
 {
 	struct plan *plan = &plans[opcode != OP_COMMAND];
 	bool take;
 
 	pthread_mutex_lock(&lock);
-	take = plan->times && (opcode == OP_COMMAND || plan->attack->at == opcode);
-	if (take && plan->alternate) {
-		plan->turn = !plan->turn;
-		take = plan->turn;
-	}
+	take = plan->times && (opcode == OP_COMMAND || plan->attack->at == opcode) &&
+	       (!plan->trusted || c->trusted);
 	if (take) {
 		*taken = *plan;
 		plan->times--;
@@ -665,8 +662,10 @@ bool attack(struct connection *c, const struct command *command)
 	struct plan plan = { 0 };
 	bool stay;
 
-	if (!take_plan(OP_COMMAND, &plan))
+	if (!take_plan(c, OP_COMMAND, &plan)) {
+		c->trusted = true;
 		return be_honest(c, &plan, command);
+	}
 	stay = plan.attack->run ? plan.attack->run(c, &plan, command) : forge(c, &plan, command);
 	say("over");
 	if (plan.attack->run != hold)
@@ -686,7 +685,7 @@ bool attack_request(struct connection *c, const struct pdu *request, bool *stay)
 {
 	struct plan plan;
 
-	if (!take_plan(request->bhs[0] & 0x3f, &plan))
+	if (!take_plan(c, request->bhs[0] & 0x3f, &plan))
 		return false;
 	*stay = plan.attack->request ? plan.attack->request(c, &plan, request) :
 				       forge_login(c, plan.attack, request);

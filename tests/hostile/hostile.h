@@ -39,7 +39,7 @@ enum {
 	TRIGGER		= 16384,	/* a command that begins at this block is attacked, */
 	OTHER_TRIGGER	= 20480,	/* or at this one */
 	SCRATCH		= 1 << 20,
-	KEYS		= 256,		/* so many are remembered */
+	KEYS		= 1024,		/* so many are remembered */
 };
 
 enum {		/* opcodes of RFC 7143, 11.2.1.2 */
@@ -98,6 +98,7 @@ struct connection {
 	pthread_t thread;
 	atomic_bool bad;		/* nothing can be done with it any more */
 	bool hurry;			/* do not wait for what is posted */
+	bool trusted;			/* a command that could be attacked was not */
 	unsigned int made;		/* PDUs to be sent */
 	uint64_t sends;			/* posted */
 	uint64_t sent;			/* completed */
@@ -114,7 +115,7 @@ struct attack;
 struct plan {
 	const struct attack *attack;
 	unsigned int times, row, rows, wait_ms, patience_ms, refuse;
-	bool invalidate, alternate, turn;
+	bool invalidate, trusted;
 	bool write, after, from_end, own_va, other_va, held, each;
 	long at;
 	uint32_t length, ago, change, index;

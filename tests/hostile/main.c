@@ -19,7 +19,7 @@ static const char usage[] =
 	"usage: hostile PORT\n"
 	"Each line of standard input orders an attack: [options] NAME\n"
 	"  --times N      so often, then be honest (1)\n"
-	"  --alternate    and be honest every other time\n"
+	"  --trusted      not to the first such command of a connection\n"
 	"  --wait MS      where an attack waits (500); 0: not even for what it sent just before\n"
 	"  --patience MS  for the connection to go (500)\n"
 	"  --row N        do it so often at once, not one after the other (1)\n"
@@ -45,7 +45,6 @@ static const char usage[] =
 static const struct option options[] = {
 	{ "after", no_argument, NULL, 'A' },
 	{ "ago", required_argument, NULL, 'g' },
-	{ "alternate", no_argument, NULL, 'B' },
 	{ "at", required_argument, NULL, 'a' },
 	{ "change", required_argument, NULL, 'c' },
 	{ "each", no_argument, NULL, 'E' },
@@ -61,6 +60,7 @@ static const struct option options[] = {
 	{ "row", required_argument, NULL, 'R' },
 	{ "rows", required_argument, NULL, 'S' },
 	{ "times", required_argument, NULL, 't' },
+	{ "trusted", no_argument, NULL, 'T' },
 	{ "wait", required_argument, NULL, 'm' },
 	{ "write", no_argument, NULL, 'w' },
 	{ 0 },
@@ -94,9 +94,6 @@ static bool take_option(struct plan *plan, int option)
 	case 'A':
 		plan->after = true;
 		break;
-	case 'B':
-		plan->alternate = true;
-		break;
 	case 'E':
 		plan->each = true;
 		break;
@@ -111,6 +108,9 @@ static bool take_option(struct plan *plan, int option)
 		break;
 	case 'S':
 		plan->rows = number;
+		break;
+	case 'T':
+		plan->trusted = true;
 		break;
 	case 'a':
 		plan->at = number;

@@ -84,7 +84,9 @@ RACES = {
 # soft-iWARP does not look for the right to read
 SIW_LETS = ("read of a read",)
 RACED = 8       # commands
-FEW = 16        # of the guesses, where a connection takes long
+SPARE = 4       # commands, as the first of a connection is not attacked
+FEW = 64        # of the guesses, where a connection takes long
+SIDE_BY_SIDE = 8    # sessions that are guessed about, as each guess costs one its connection
 # index, relative to that of the command, and the first guess
 GUESSES = {"own": (0, 1), "next": (1, 0), "previous": (-1, 0)}
 # reasons
@@ -370,19 +372,32 @@ def test_invalidation_of_another_session(battle, order):
     assert not outcome.wrong, outcome
 
 
+@pytest.fixture
+def crowd(battle, sampled):
+    """Some sessions with the hostile target."""
+    initiator, many = battle.pair.initiator, {"node.session.nr_sessions": SIDE_BY_SIDE}
+    others = [] if sampled else initiator.login(TARGET.iqn, battle.pair.hostile.portal,
+                                                SETTINGS | many)
+    yield [battle.session, *others]
+    for session in others:
+        initiator.logout(session)
+
+
 @pytest.mark.timeout(4000)
 @pytest.mark.parametrize("name", GUESSES)
-def test_guessed_keys(battle, name, network, sampled, note):
+def test_guessed_keys(battle, crowd, name, network, sampled, note):
     """All that an index can have, but the right one."""
     index, first = GUESSES[name]
     times = 3 if sampled else 256 - first if network == "rxe" else FEW
-    battle.attack(f"{PATIENCE} --times {times} --alternate --write --index {index} "
+    battle.attack(f"{PATIENCE} --times {times} --trusted --write --index {index} "
                   f"--change {first} --each memory")
     # a guess costs the connection; before the next one the regions of the new one are used
-    victim = battle.command("read", battle.session,
-                            how=f"times={times} {'burst' if index else ''}")
+    share = times // len(crowd) + SPARE
+    victims = [battle.command("read", session,
+                              how=f"times={share} {'burst' if index else ''}")
+               for session in crowd]
     battle.pair.hostile.wait_for("over", times=times, seconds=3000)
-    outcome = battle.look(victim)
+    outcome = battle.look(*victims)
     refused = outcome.said.count(DROPPED if network == "siw" else "write: remote access error")
     note(f"guessed keys, {name} index", f"{refused} of {times} refused", outcome)
     assert sampled or not index or "neighbour: was used" in outcome.said
