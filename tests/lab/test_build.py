@@ -90,11 +90,15 @@ def test_missing_headers_are_named(checkout):
     ("__be32 swapped(u32 x);\n__be32 swapped(u32 x) { return x; }",
      "incorrect type in return expression"),
 ])
-def test_lint_finds_what_compilers_find(kernel, tmp_path, code, complaint):
-    (tmp_path / "Kbuild").write_text("obj-m += broken.o\n", encoding="utf-8")
-    (tmp_path / "broken.c").write_text(BROKEN.format(code), encoding="utf-8")
+def test_lint_finds_what_compilers_find(kernel, tmp_path, monkeypatch, code, complaint):
+    monkeypatch.setattr(module, "REPO", tmp_path)
+    monkeypatch.setattr(module, "CACHE", tmp_path / "cache")
+    top = tmp_path / "broken"
+    top.mkdir()
+    (top / "Kbuild").write_text("obj-m += broken.o\n", encoding="utf-8")
+    (top / "broken.c").write_text(BROKEN.format(code), encoding="utf-8")
     with pytest.raises(lint.Found, match=complaint):
-        lint.check_messages(lint.compile_checked(kernel, tmp_path), tmp_path)
+        lint.build(kernel, module.Module("broken", "broken", "broken/broken.ko", ("broken",)))
 
 
 @pytest.fixture(name="project")

@@ -2,10 +2,11 @@
 """`make lint`: what can be found wrong without running anything.
 
 Normally: each check is one line with its time. Those of the module run
-against each kernel that it must build on. A check that fails shows what it
-found, the others go on, and the status is 1 at the end. If the newest
-mainline tree cannot be had, the checks against it are NOT DONE; that is no
-failure, but said again in the last line.
+against each kernel that it must build on, and look at the build that tests
+use, too; it takes no time if they came first (see module.py). A check that
+fails shows what it found, the others go on, and the status is 1 at the end.
+If the newest mainline tree cannot be had, the checks against it are NOT
+DONE; that is no failure, but said again in the last line.
 
 A message of compiler or sparse counts if it is located in our files; the
 kernel's headers are not ours to mend.
@@ -15,14 +16,13 @@ import re
 import subprocess
 import tempfile
 import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from . import apt, host, kbuild, kernels, module
 from .kunit import KUNIT
 from .paths import CACHE, REPO, LabError
 
-SPARSE = REPO / "tools" / "lab" / "sparse.h"
 MODULES = (module.IB_ISER, module.SIMHCA, KUNIT)
 
 # Rules of checkpatch that cannot apply, by the kind of file, and why.
@@ -92,24 +92,14 @@ def report(paths, *commands):
 
 # the module
 
-def build(target, ours, directory=None):
-    """Build a module with all warnings, under sparse.
-
-    @directory: where a copy of the sources lies already; for tests
-    """
-    with tempfile.TemporaryDirectory(prefix="lint-", dir=CACHE) as base:
-        base = Path(directory or base)
-        module.copy_sources(module.sources(ours), base)
-        check_messages(compile_checked(target, base / ours.top), base / ours.top)
-
-
-def compile_checked(kernel, directory):
-    """All that compiler and sparse say while a module is built."""
+def build(kernel, ours):
+    """A module builds with all warnings, and sparse, and nothing is said."""
     try:
-        return module.kbuild(kernel, directory, "W=1", "C=1", "KBUILD_MODPOST_WARN=1",
-                             f"CHECK=sparse -include {SPARSE}", stderr=subprocess.STDOUT)
+        directory = module.built(kernel, ours)
     except LabError as error:
         raise Found(str(error)) from error
+    said = (directory / module.SAID).read_text(encoding="utf-8")
+    check_messages(said, directory / ours.top)
 
 
 def check_messages(output, directory):
@@ -150,9 +140,14 @@ def checkpatch():
         left = [path for path in left if not path.match(pattern)]
     command = [tree / "scripts" / "checkpatch.pl", "--strict", f"--root={tree}", "--terse",
                "--no-summary", "--show-types", "-f"]
-    with tempfile.TemporaryDirectory() as empty:    # it leaves a file where it runs
-        said = "".join(output([*command, f"--ignore={types}", *paths], cwd=empty)
-                       for types, paths in [*groups, ("NONE", left)] if paths)
+    # it reads one file after the other, on one processor
+    parts = [(types, paths[begin::host.cpus()]) for types, paths in [*groups, ("NONE", left)]
+             for begin in range(host.cpus())]
+    with tempfile.TemporaryDirectory() as empty, ThreadPoolExecutor(host.cpus()) as pool:
+        # where it runs it leaves a file
+        said = "".join(pool.map(
+            lambda part: output([*command, f"--ignore={part[0]}", *part[1]], cwd=empty),
+            (part for part in parts if part[1])))
     if said:
         raise Found(said)
 

@@ -3,7 +3,8 @@
 
 Normally: `build(kernel)` copies the sources into the cache and lets the
 kernel's build system work there, so the checkout stays clean and builds
-for several kernels do not meet. `install(guest)` puts the result where
+for several kernels do not meet. All warnings and sparse are on; what they
+say is kept with the result, for `lab lint`. `install(guest)` puts it where
 `make install` puts it: updates/, which wins over the kernel's own module
 of the same name.
 
@@ -14,6 +15,7 @@ interrupted or failed is begun again. What was not used for a week goes.
 import io
 import re
 import shutil
+import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ from .paths import CACHE, REPO, LabError, cached, cached_in_place, digest
 TYPES = (".c", ".h", ".S")
 NAMES = ("Kbuild", "Makefile", "Kconfig")
 KEPT = 7    # days; each change of a source makes another build
+SPARSE = REPO / "tools" / "lab" / "sparse.h"
+CHECKS = ("W=1", "C=1", f"CHECK=sparse -include {SPARSE}")
+SAID = "build.log"      # in the directory of the build
 
 
 @dataclass(frozen=True)
@@ -55,22 +60,34 @@ def sources(module):
 
 def build(kernel, module=IB_ISER):
     """Build a module for a kernel; return the path of the .ko file."""
+    return built(kernel, module) / module.result
+
+
+def built(kernel, module):
+    """The directory in which a module is built for a kernel."""
     files = list(sources(module))
     if not files:
         raise LabError(f"there are no sources of {module.name} in {', '.join(module.sources)}")
     key = digest(str(kernel.kdir), str(module.edits),
-                 *(str(file.relative_to(REPO)) for file in files), *files)
-    path = CACHE / "modules" / f"{module.name}-{kernel.release}-{key}"
+                 *(str(file.relative_to(REPO)) for file in files), *files, SPARSE)
 
     def make(base):
         copy_sources(files, base)
         for edit in module.edits:
             change(base, *edit)
-        # counts what is executed, on a kernel that can (debug)
-        kbuild(kernel, base / module.top, "GCOV_PROFILE=y",
-               what=f"building {module.name} for {kernel.release}")
+        said = kbuild(kernel, base / module.top, *options(kernel), stderr=subprocess.STDOUT,
+                      what=f"building {module.name} for {kernel.release}")
+        (base / SAID).write_text(said, encoding="utf-8")
 
-    return cached_in_place(path, make, KEPT) / module.result
+    return cached_in_place(CACHE / "modules" / f"{module.name}-{kernel.release}-{key}", make, KEPT)
+
+
+def options(kernel):
+    """How modules are built for a kernel."""
+    if kernel.name == "debug":      # its source is that of another one, which is checked
+        return ("GCOV_PROFILE=y",)
+    # what is only prepared for building has no list of the kernel's symbols
+    return CHECKS if kernel.image else (*CHECKS, "KBUILD_MODPOST_WARN=1")
 
 
 def copy_sources(files, base):
