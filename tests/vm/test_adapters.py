@@ -13,7 +13,7 @@ import re
 import pytest
 
 KERNELS = ("6.12",)     # all with --all
-SAMPLE = 3
+SAMPLE = 4
 ALWAYS = ("test_discovery_on_an_adapter_that_is_quick",)
 
 KINDS = {

@@ -15,7 +15,7 @@ import pytest
 from iserlab.target import Chap, Target
 from rig import IQN, in_the_end, more
 
-SAMPLE = {"6.1": 6, "6.12": 2}
+SAMPLE = {"6.1": 12, "6.12": 2}
 TIMES = 100
 ROUNDS = 3                  # a leak grows in each; a processor that keeps a slab more does so once
 POOLED = 10                 # the RDMA core keeps completion queues, and may want a few more

@@ -16,7 +16,7 @@ from iserlab.paths import REPO
 from iserlab.target import Portal, Target
 from rig import IQN
 
-SAMPLE = {"6.1": 2}
+SAMPLE = {"6.1": 4}
 
 IO = ("fio --name=io --filename={disk} --rw=randwrite --bs=16k --size=32m --io_size=1g "
       "--time_based --runtime={seconds} --ioengine=libaio --iodepth=16 --direct=1 --thread "
