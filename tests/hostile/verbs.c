@@ -154,6 +154,8 @@ static bool post_pdu(struct connection *c, const struct pdu *pdu, enum ibv_wr_op
 	struct ibv_send_wr wr = { .sg_list = &sge, .num_sge = 1, .opcode = opcode,
 				  .invalidate_rkey = rkey };
 
+	/* the siw of rdma-core takes it from where that of an access is */
+	wr.wr.rdma.rkey = rkey;
 	return post(c, &wr);
 }
 
