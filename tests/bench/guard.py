@@ -31,7 +31,7 @@ HEAD = """\
 """
 KERNELS = ("6.1", "6.12")
 REPEATS = 2
-# how much more of a figure is no news: of the module's own share, a tenth of the whole, less, as
+# how much more of a figure is no news: of the module's own share, a tenth of a 4k I/O, less, as
 # nothing else is in it; on a quiet host two boots differ by a tenth of that
 TOLERANCE = {"module_insns_per_io": 0.02}
 TOLERATED = 0.03

@@ -10,7 +10,7 @@
  *		knobs       read: all, with explanation; write: name=value ..., or "reset"
  *		faults      read: rules and hits; write: a rule, or "clear"
  *		counters    read: name=value; write: "reset"
- *		violations  read: the last ones, with time
+ *		violations  read: the first ones, with time
  *		power       1: registered; write 0 or 1
  */
 #include <linux/debugfs.h>

@@ -18,14 +18,14 @@
  *   rq.lock        the producer's end of a receive queue
  *   cq->lock       a completion queue
  *   dma.lock       allocation of DMA mappings
- *   fault.lock     the list of fault rules
+ *   faults.lock    the list of fault rules
  *
  * Anybody else who needs something from the engine's side asks the engine to
  * do it (sim_engine_call()), which also is what makes teardown simple: when
  * the call returns the engine has forgotten the object.
  *
  * The inner locks are leaves; none of them is held while another is taken,
- * but for sq.lock and rq.lock over fault.lock.
+ * but for sq.lock and rq.lock over faults.lock.
  */
 #ifndef SIMHCA_H
 #define SIMHCA_H

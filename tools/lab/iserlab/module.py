@@ -3,8 +3,9 @@
 
 Normally: `build(kernel)` copies the sources into the cache and lets the
 kernel's build system work there, so the checkout stays clean and builds
-for several kernels do not meet. All warnings and sparse are on; what they
-say is kept with the result, for `lab lint`. `install(guest)` puts it where
+for several kernels do not meet. All warnings and sparse are on, but for the
+debug kernel; what they say is kept with the result, for `lab lint`.
+`install(guest)` puts it where
 `make install` puts it: updates/, which wins over the kernel's own module
 of the same name.
 

@@ -228,8 +228,8 @@ struct iser_plan {
 };
 
 /**
- * struct iser_task - what belongs to a command, behind its iscsi_task
- * @conn: connection that the command was sent on, until it is finished or
+ * struct iser_task - what belongs to a task, behind its iscsi_task
+ * @conn: connection that the request was sent on, until it is finished or
  *	the connection is torn down
  * @mr: registration, if part of the data is not in Sends
  * @mapped: the scatter list is mapped for DMA
@@ -320,8 +320,8 @@ struct iser_link {
  * @mutex: set-up and teardown of verbs resources
  * @settled: completed when the way to UP has ended, either way
  * @torn_down: completed when nothing of it can touch memory any more
- * @hung_up: completed when the CM has said that the target disconnected
- * @lost: the queue pair failed, and nobody has said why
+ * @hung_up: completed when the CM has said that it is disconnected
+ * @lost: a work request was flushed: the queue pair has failed
  * @teardown: the one teardown
  * @all: in the list of all connections
  * @ep: open-iscsi's handle
@@ -360,7 +360,7 @@ struct iser_link {
  * @rx_done: to be given back; only the completion context touches it
  * @nr_rx_done: number of them
  * @rx_posted: the full-feature receives have been posted
- * @started: full-feature phase has begun; guarded by @mutex
+ * @started: full-feature phase has begun; written under @mutex, read without it
  * @discovery: discovery session: text responses go on after login
  * @dataout_ring: headers of @dataout
  * @dataout: unsolicited Data-Out PDUs, when the session has them

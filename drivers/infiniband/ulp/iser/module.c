@@ -48,7 +48,7 @@ static const struct kernel_param_ops iser_max_lun_ops = {
 	.get = param_get_uint,
 };
 module_param_cb(max_lun, &iser_max_lun_ops, &iser_max_lun, 0644);
-MODULE_PARM_DESC(max_lun, "Highest number of LUNs of a session (1-16384, default 512). For sessions to come");
+MODULE_PARM_DESC(max_lun, "LUNs are numbers below this (1-16384, default 512). For sessions to come");
 
 /*
  * The block layer wants a page at least.

@@ -90,14 +90,15 @@ static void iser_mr_short(struct iser_conn *conn, int err)
 
 /**
  * iser_mr_grow - see to it that the connection has this many MRs
- * @conn: connection, up or coming up
+ * @conn: connection, up
  * @target: how many it is to have
  *
  * What it has is enough to go on with, if that is any: it is said once when
  * the device has no more, which makes commands wait for each other.
  *
  * Context: may sleep.
- * Return: 0, or a negative errno with as many as could be had.
+ * Return: 0; -ENOTCONN if the connection goes down; or another negative errno,
+ * with as many as could be had.
  */
 int iser_mr_grow(struct iser_conn *conn, unsigned int target)
 {

@@ -21,8 +21,8 @@
  *
  * Recovery: whatever completes in error, or can't be posted, ends the
  * connection (iser_conn_fail()). Nothing is posted once the connection is no
- * longer up, except by a completion handler that had already looked; the
- * teardown drains twice for its sake.
+ * longer up, except what was chained, by the teardown, and by a completion
+ * handler that had already looked; the teardown drains twice for its sake.
  */
 #include <linux/dma-mapping.h>
 #include <linux/random.h>
@@ -339,7 +339,8 @@ static struct iser_chunk iser_ring_at(const struct iser_ring *ring,
  * @what: the work request, for the message
  *
  * Context: any. Says nothing when the connection is going down for a reason
- * already: the flushed rest of the queues is no news.
+ * already, unless that is only that it was hung up or flushed: the flushed rest
+ * of the queues is no news.
  */
 void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
 		   const char *what)

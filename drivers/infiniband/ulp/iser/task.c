@@ -528,7 +528,8 @@ static int iser_xmit_command(struct iser_conn *conn, struct iscsi_task *task)
  * Context: frwd_lock held, softirqs off. Must not be refused once the work
  * requests are chained: libiscsi would use the CmdSN again.
  *
- * Return: 0, or a negative errno, and libiscsi has the command tried again.
+ * Return: 0, or a negative errno: libiscsi has a command tried again, and gives
+ * anything else up.
  */
 int iser_xmit_task(struct iscsi_task *task)
 {
@@ -545,7 +546,7 @@ int iser_xmit_task(struct iscsi_task *task)
  * @shost: host
  * @hwq: hardware queue; there is one
  *
- * Context: any.
+ * Context: process or softirq, interrupts on; takes frwd_lock.
  */
 void iser_commit_rqs(struct Scsi_Host *shost, u16 hwq)
 {
