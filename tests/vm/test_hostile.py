@@ -141,10 +141,9 @@ PDUS = {
 # With so few tasks there are 48 receives.
 FEW_TASKS = {"node.session.cmds_max": 16, "node.session.queue_depth": 1}
 AT_ONCE = {60: KEPT, 120: DROPPED}
-# soft-iWARP looks at a key before anybody looks at the PDU
+# soft-iWARP finds a key by its index, and does not mind one that is dead
 SIW_SAYS = {
-    "invalidate-by-nop": WRONG_KEY,
-    "--invalidate invalidate-twice": WRONG_KEY,
+    "--change 1 invalidate": NOT_ITS_OWN,
     "too-long": "QP fatal error",
 }
 # what is done with the command, behind what is done with another request; and what it says of it
