@@ -434,7 +434,9 @@ def test_more_pdus_at_once_than_receives(battle, narrow, network, row, ends):
     """Who sends them has to wait, or they cost him the connection; too many do it anyway."""
     outcome = battle.fight(f"--row {row} flood", session=narrow)
     log = "\n".join(battle.log(battle.pair.hostile.portal))
-    assert ("connection dropped" in log) == (DROPPED in outcome.said), log
+    # soft-iWARP hangs up where there is no receive
+    ended = "connection dropped" in log or network == "siw" and "closed the connection" in log
+    assert ended == (DROPPED in outcome.said), log
     # there it is a matter of time: who has no receive left, and what is a flood
     assert ends in outcome.said or network == "siw", outcome
     assert ends == KEPT or network == "siw" or FLOODS in log
