@@ -226,6 +226,12 @@ class Battle:
         self.pair.near.run(f"touch {ENOUGH}")
         self.io.wait(timeout=120)
 
+    def leave(self, *sessions):
+        """End some sessions, unless a failure has ended all."""
+        if self.pair.standing is self:
+            for session in sessions:
+                self.pair.initiator.logout(session)
+
     def attack(self, *orders):
         """From now on."""
         self.pair.near.run(f"rm -f {LOOK}")
@@ -380,8 +386,7 @@ def crowd(battle, sampled):
     others = [] if sampled else initiator.login(TARGET.iqn, battle.pair.hostile.portal,
                                                 SETTINGS | many)
     yield [battle.session, *others]
-    for session in others:
-        initiator.logout(session)
+    battle.leave(*others)
 
 
 @pytest.mark.timeout(4000)
@@ -399,8 +404,11 @@ def test_guessed_keys(battle, crowd, name, network, sampled, note):
                for session in crowd]
     battle.pair.hostile.wait_for("over", times=times, seconds=3000)
     outcome = battle.look(*victims)
-    refused = outcome.said.count(DROPPED if network == "siw" else "write: remote access error")
-    note(f"guessed keys, {name} index", f"{refused} of {times} refused", outcome)
+    no = DROPPED if network == "siw" else "write: remote access error"
+    refused = outcome.said.count(no)
+    others = {line for line in outcome.said if line.startswith("write: ") and line != no}
+    note(f"guessed keys, {name} index", ", else ".join([f"{refused} of {times} refused",
+                                                        *sorted(others)]), outcome)
     assert sampled or not index or "neighbour: was used" in outcome.said
     assert refused == times and outcome.ended == "answered" and not outcome.wrong, outcome
 
@@ -426,7 +434,7 @@ def narrow(battle):
     initiator = battle.pair.initiator
     (session,) = initiator.login(GUEST.iqn, battle.pair.hostile.portal, SETTINGS | FEW_TASKS)
     yield session
-    initiator.logout(session)
+    battle.leave(session)
 
 
 @pytest.mark.parametrize("row,ends", AT_ONCE.items())
