@@ -31,6 +31,8 @@ VICTIM, LOOK, ENOUGH = "/tmp/victim.py", "/tmp/look", "/tmp/enough"
 # An attack takes a while in which it does not answer pings.
 SETTINGS = {"node.session.iscsi.DefaultTime2Wait": 0, "node.conn[0].timeo.login_timeout": 4,
             "node.conn[0].timeo.noop_out_interval": 15, "node.conn[0].timeo.noop_out_timeout": 15}
+# LIO hangs if a login comes again while it is busy with the first
+HONESTLY = SETTINGS | {"node.conn[0].timeo.login_timeout": 60}
 DROPPED, KEPT, FAILED = "connection: dropped", "connection: kept", "failed"
 STALL = 30      # seconds in which the honest target's disk has done something
 PATIENCE = "--patience 12000"   # with a connection that is to go
@@ -209,10 +211,11 @@ class Battle:
         pair.hostile.start()
         pair.near.run(f"rm -f {ENOUGH}")
         pair.near.put(REPO / "tests" / "vm" / "guest" / "victim.py", VICTIM)
-        sessions = [session for iqn, portal in ((IQN, pair.portal),
-                                                (TARGET.iqn, pair.hostile.portal),
-                                                (OTHER.iqn, pair.hostile.portal))
-                    for session in initiator.login(iqn, portal, SETTINGS)]
+        there = pair.hostile.portal
+        sessions = [session for login in ((IQN, pair.portal, HONESTLY),
+                                          (TARGET.iqn, there, SETTINGS),
+                                          (OTHER.iqn, there, SETTINGS))
+                    for session in initiator.login(*login)]
         io = pair.near.spawn(f"""
             until [ -e {ENOUGH} ]; do
                 fio --name=io --thread --filename={sessions[0].disk} --rw=randwrite --bs=16k \\
