@@ -5,9 +5,8 @@ Normally: `build(kernel)` copies the sources into the cache and lets the
 kernel's build system work there, so the checkout stays clean and builds
 for several kernels do not meet. All warnings and sparse are on, but for the
 debug kernel; what they say is kept with the result, for `lab lint`.
-`install(guest)` puts it where
-`make install` puts it: updates/, which wins over the kernel's own module
-of the same name.
+`install(guest)` puts it where `make install` puts it: updates/, which wins
+over the kernel's own module of the same name.
 
 Recovery: the copy's name is a hash of the sources; a build that was
 interrupted or failed is begun again. What was not used for a week goes.
