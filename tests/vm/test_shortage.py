@@ -22,7 +22,8 @@ KERNELS = ("debug",)
 CAPABLE = ("debug", "mainline")
 SAMPLE = 2
 FEW = 16        # by default one of so many places
-OFTEN = 64      # so many allocations below a place, and more in powers of two, are enough
+EACH = 8        # allocations below a place fail one by one, then in powers of two,
+OFTEN = 64      # until there are no more, or that many
 
 LIFE = """
 cd /tmp
@@ -115,6 +116,11 @@ def test_memory_runs_out_at_load(sim, sampled, tell):
     assert not leaks, leaks
 
 
+def following(nth):
+    """The allocation below a place that fails next."""
+    return nth + 1 if nth < EACH else 2 * nth
+
+
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("kind", shortage.KINDS)
 def test_memory_runs_out(sim, request, sampled, tell, kind):
@@ -136,7 +142,7 @@ def test_memory_runs_out(sim, request, sampled, tell, kind):
             tried, failed = tried + 1, failed + memory.happened
             print(f"{kind}: {name}, allocation {nth}:", "failed" if memory.happened else "none")
             all_is_well(sim, worked, mark)
-            nth = 2 * nth if memory.happened else often + 1
+            nth = following(nth) if memory.happened else often + 1
     tell(f"{kind}: of {len(places)} places every {step}.: {tried} lives, "
          f"{failed} of them short of memory")
     leaks = sim.guest.leaks()
