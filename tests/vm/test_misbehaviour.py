@@ -493,6 +493,7 @@ def test_every_status_of_a_completion(sim, at):
         add(sim, f"at={at} nth=3 do=wc status={status}")
         sim.io(session, size="256k")
         assert happened(sim) and sim.hca.counters()["connects"], status
+        assert sim.kept_the_rules(), status
     ends_well(sim, session)
 
 
