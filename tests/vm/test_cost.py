@@ -13,6 +13,7 @@ sys.path.insert(0, str(REPO / "tests" / "bench"))
 
 import guard  # noqa: E402  pylint: disable=wrong-import-position
 
+KERNELS = ("6.12",)     # both with --all
 CAPABLE = guard.KERNELS
 
 
