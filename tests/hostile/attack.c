@@ -124,13 +124,14 @@ static bool leave(struct key *key, const struct key *ours, uint32_t length)
  * A command's own key, which is alive, for memory of another one.  Memory is
  * used again: what an earlier command had can be ours now.
  */
-static struct key with_other_va(const struct plan *plan, struct key ours)
+static struct key with_other_va(const struct connection *c, const struct plan *plan,
+				struct key ours)
 {
 	unsigned int ago = plan->ago;
 	struct key other;
 
 	do {
-		other = plan->held ? held.key : known_key(ago++);
+		other = plan->held ? held.key : known_key(c, ago++);
 		if (leave(&other, &ours, plan->length)) {
 			ours.va = other.va;
 			return ours;
@@ -140,12 +141,13 @@ static struct key with_other_va(const struct plan *plan, struct key ours)
 }
 
 /* The address that was given with a key of an index so far away, if there was any. */
-static uint64_t address_near(const struct plan *plan, struct key ours)
+static uint64_t address_near(const struct connection *c, const struct plan *plan,
+			     struct key ours)
 {
 	uint32_t index = (ours.rkey >> 8) + plan->index;
 	struct key key;
 
-	for (unsigned int ago = 1; (key = known_key(ago)).length; ago++)
+	for (unsigned int ago = 1; (key = known_key(c, ago)).length; ago++)
 		if (key.rkey >> 8 == index) {
 			say("neighbour: was used");
 			return key.va;
@@ -154,19 +156,31 @@ static uint64_t address_near(const struct plan *plan, struct key ours)
 }
 
 /* The memory that is attacked: the command's own, or what the plan makes of it. */
-static struct key victim(const struct plan *plan, const struct command *command)
+static struct key victim(const struct connection *c, const struct plan *plan,
+			 const struct command *command)
 {
-	struct key key = plan->held ? held.key : plan->ago ? known_key(plan->ago) : command->key;
+	struct key key = command->key;
 
+	if (plan->held)
+		key = held.key;
+	else if (plan->ago)
+		key = known_key(c, plan->ago);
 	if (plan->other_va)
-		key = with_other_va(plan, command->key);
+		key = with_other_va(c, plan, command->key);
 	if (plan->own_va)
 		key.va = command->key.va;
 	if (plan->index)
-		key.va = address_near(plan, command->key);
+		key.va = address_near(c, plan, command->key);
 	key.va += plan->at + (plan->from_end ? command->key.length : 0);
 	key.rkey = (key.rkey ^ plan->change) + plan->index * 256;
 	return key;
+}
+
+/* There is no such memory. */
+static bool do_without(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	say("none of that kind");
+	return be_honest(c, plan, command);
 }
 
 /* With no time to wait the answer is not waited for: what comes next is right behind it. */
@@ -203,12 +217,10 @@ static bool strike(struct connection *c, const struct plan *plan, struct key at)
 
 static bool memory(struct connection *c, const struct plan *plan, const struct command *command)
 {
-	struct key key = victim(plan, command);
+	struct key key = victim(c, plan, command);
 
-	if (!key.length) {
-		say("none of that kind");
-		return be_honest(c, plan, command);
-	}
+	if (!key.length)
+		return do_without(c, plan, command);
 	if (plan->after && !finish(c, plan, command))
 		return false;
 	return strike(c, plan, key) && (plan->after || be_honest(c, plan, command));
@@ -229,6 +241,12 @@ static void empty(struct connection *c, const struct command *command, struct pd
 static void too_long(struct connection *c, const struct command *command, struct pdu *pdu)
 {
 	pdu->length = SLOT;
+}
+
+/* It fits in any receive, but says nothing of these bytes. */
+static void longer(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	pdu->length += 4;
 }
 
 static void opcode(struct connection *c, const struct command *command, struct pdu *pdu)
@@ -252,6 +270,28 @@ static void tag(struct connection *c, const struct command *command, struct pdu 
 	put32(pdu->bhs + 16, command->itt ^ 0x55aa55);
 }
 
+/* The initiator's bytes of a tag are in its order, which is ours: include/iser/wire.h */
+static void change_tag(struct pdu *pdu, const struct command *command, uint32_t bits)
+{
+	put32(pdu->bhs + 16, command->itt ^ htobe32(bits));
+}
+
+static void tag_generation(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	change_tag(pdu, command, 1u << 13);
+}
+
+static void tag_age(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	change_tag(pdu, command, 1u << 28);
+}
+
+/* There are fewer tasks than the upper bits of an index can count. */
+static void tag_beyond(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	change_tag(pdu, command, 1u << 12);
+}
+
 static void data_in(struct connection *c, const struct command *command, struct pdu *pdu)
 {
 	set_data(pdu, "0123456789abcdef", 16);
@@ -270,6 +310,18 @@ static void hello(struct connection *c, const struct command *command, struct pd
 static void async(struct connection *c, const struct command *command, struct pdu *pdu)
 {
 	pdu->bhs[36] = 200;
+}
+
+static void async_reserved(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	pdu->bhs[36] = 6;
+}
+
+/* One that is the vendor's own, with data that nobody knows */
+static void async_vendor(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	pdu->bhs[36] = 248;
+	set_data(pdu, "0123456789abcdef", 15);
 }
 
 /* RFC 7143, 11.17: the header of what is rejected comes with it */
@@ -320,6 +372,34 @@ static void reject_tmf(struct connection *c, const struct command *command, stru
 	reject_immediate(pdu, OP_TMF, command->itt);
 }
 
+static void reject_text(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	reject_immediate(pdu, OP_TEXT, command->itt);
+}
+
+/* Protocol error */
+static void reject_data_out(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	set_rejected(pdu, OP_DATA_OUT, command->itt, 0x04);
+}
+
+/* SNACK reject; none is ever sent */
+static void reject_snack(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	set_rejected(pdu, OP_SNACK, command->itt, 0x03);
+}
+
+static void reject_nothing(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	pdu->bhs[2] = 0x09;
+}
+
+static void reject_partly(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	reject(c, command, pdu);
+	put24(pdu->bhs + 5, BHS - 1);
+}
+
 static void stat_sn(struct connection *c, const struct command *command, struct pdu *pdu)
 {
 	put32(pdu->bhs + 24, c->stat_sn + 0x40000000);
@@ -346,13 +426,23 @@ static void residual(struct connection *c, const struct command *command, struct
 	put32(pdu->bhs + 44, command->length + BLOCK);
 }
 
+/* More than there is, or can be */
+static void overflow(struct connection *c, const struct command *command, struct pdu *pdu)
+{
+	pdu->bhs[1] |= 0x04;
+	put32(pdu->bhs + 44, 0x80000000);
+}
+
 /* Send something else than the right response; and that one too if nobody objects. */
 static bool forge(struct connection *c, const struct plan *plan, const struct command *command)
 {
 	const struct attack *attack = plan->attack;
+	struct key key = victim(c, plan, command);
 	bool sent, kept;
 	struct pdu pdu;
 
+	if (!key.length)
+		return do_without(c, plan, command);
 	if (!move(c, command))
 		return false;
 	if (attack->behind) {
@@ -364,8 +454,7 @@ static bool forge(struct connection *c, const struct plan *plan, const struct co
 		       attack->opcode ? attack->opcode : OP_RESPONSE);
 	if (attack->spoil)
 		attack->spoil(c, command, &pdu);
-	sent = attack->invalidates ? send_invalidating(c, &pdu, victim(plan, command).rkey) :
-				     send_pdu(c, &pdu);
+	sent = attack->invalidates ? send_invalidating(c, &pdu, key.rkey) : send_pdu(c, &pdu);
 	tell(c, "send");
 	kept = sent && stays(c, plan->patience_ms);
 	tell_fate(kept);
@@ -439,7 +528,7 @@ static bool late_memory(struct connection *c, const struct plan *plan,
 			const struct command *command)
 {
 	if (be_aborted(c, plan))
-		strike(c, plan, victim(plan, command));
+		strike(c, plan, victim(c, plan, command));
 	return false;
 }
 
@@ -466,6 +555,14 @@ static bool hang_up_after_data(struct connection *c, const struct plan *plan,
 	return false;
 }
 
+static bool hang_up_idle(struct connection *c, const struct plan *plan,
+			 const struct command *command)
+{
+	if (be_honest(c, plan, command))
+		pause_ms(plan->wait_ms);
+	return false;
+}
+
 /* ---- other requests than commands -------------------------------------- */
 
 static bool request_hang_up(struct connection *c, const struct plan *plan,
@@ -478,6 +575,13 @@ static bool request_silence(struct connection *c, const struct plan *plan,
 			    const struct pdu *request)
 {
 	return be_silent(c);
+}
+
+static bool login_hang_up_behind(struct connection *c, const struct plan *plan,
+				 const struct pdu *request)
+{
+	login(c, request);
+	return false;
 }
 
 /* Answer that there is more to be said, and take the next request. */
@@ -541,12 +645,16 @@ static bool forge_login(struct connection *c, const struct attack *attack,
 static const struct attack attacks[] = {
 	{ "additional-header", .spoil = additional_header },
 	{ "async", .spoil = async, .opcode = OP_ASYNC, .unasked = true },
+	{ "async-reserved", .spoil = async_reserved, .opcode = OP_ASYNC, .unasked = true },
+	{ "async-tag", .spoil = async, .opcode = OP_ASYNC },
+	{ "async-vendor", .spoil = async_vendor, .opcode = OP_ASYNC, .unasked = true },
 	{ "data-in", .spoil = data_in, .opcode = OP_DATA_IN },
 	{ "data-length", .spoil = data_length },
 	{ "empty", .spoil = empty },
 	{ "flood", .run = flood },
 	{ "hang-up", .run = hang_up_now },
 	{ "hang-up-after-data", .run = hang_up_after_data },
+	{ "hang-up-idle", .run = hang_up_idle },
 	{ "hello", .spoil = hello },
 	{ "hold", .run = hold },
 	{ "ignore", .run = ignore },
@@ -560,6 +668,7 @@ static const struct attack attacks[] = {
 	{ "login-again", .opcode = OP_LOGIN_RESPONSE },
 	{ "login-data-length", .spoil = more_data, .opcode = OP_LOGIN_RESPONSE, .at = OP_LOGIN },
 	{ "login-hang-up", .request = request_hang_up, .at = OP_LOGIN },
+	{ "login-hang-up-behind", .request = login_hang_up_behind, .at = OP_LOGIN },
 	{ "login-hang-up-later", .request = login_hang_up_later, .at = OP_LOGIN },
 	{ "login-nop-first", .opcode = OP_NOP_IN, .unasked = true, .at = OP_LOGIN },
 	{ "login-response-first", .opcode = OP_RESPONSE, .at = OP_LOGIN },
@@ -569,22 +678,32 @@ static const struct attack attacks[] = {
 	{ "login-too-short", .spoil = half, .opcode = OP_LOGIN_RESPONSE, .at = OP_LOGIN },
 	{ "logout-hang-up", .request = request_hang_up, .at = OP_LOGOUT },
 	{ "logout-silence", .request = request_silence, .at = OP_LOGOUT },
+	{ "longer", .spoil = longer },
 	{ "memory", .run = memory },
 	{ "no-tag", .unasked = true },
 	{ "opcode", .spoil = opcode },
+	{ "overflow", .spoil = overflow, .answers = true },
 	{ "ping-flood", .run = ping_flood },
 	{ "r2t", .spoil = r2t, .opcode = OP_R2T },
 	{ "reject", .spoil = reject, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-data-out", .spoil = reject_data_out, .opcode = OP_REJECT, .unasked = true },
 	{ "reject-login", .spoil = reject_login, .opcode = OP_REJECT, .unasked = true },
 	{ "reject-logout", .spoil = reject_logout, .opcode = OP_REJECT, .unasked = true },
 	{ "reject-nop", .spoil = reject_nop, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-nothing", .spoil = reject_nothing, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-partly", .spoil = reject_partly, .opcode = OP_REJECT, .unasked = true },
 	{ "reject-pong", .spoil = reject_pong, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-snack", .spoil = reject_snack, .opcode = OP_REJECT, .unasked = true },
+	{ "reject-text", .spoil = reject_text, .opcode = OP_REJECT, .unasked = true },
 	{ "reject-tmf", .spoil = reject_tmf, .opcode = OP_REJECT, .unasked = true },
 	{ "residual", .spoil = residual, .answers = true },
 	{ "sense", .spoil = sense, .answers = true },
 	{ "silence", .run = silence },
 	{ "stat-sn", .spoil = stat_sn, .answers = true },
 	{ "tag", .spoil = tag },
+	{ "tag-age", .spoil = tag_age },
+	{ "tag-beyond", .spoil = tag_beyond },
+	{ "tag-generation", .spoil = tag_generation },
 	{ "task-managed", .opcode = OP_TMF_RESPONSE },
 	{ "text", .opcode = OP_TEXT_RESPONSE },
 	{ "text-tag", .spoil = tag, .opcode = OP_TEXT_RESPONSE },

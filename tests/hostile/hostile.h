@@ -39,7 +39,7 @@ enum {
 	TRIGGER		= 16384,	/* a command that begins at this block is attacked, */
 	OTHER_TRIGGER	= 20480,	/* or at this one */
 	SCRATCH		= 1 << 20,
-	KEYS		= 1024,		/* so many are remembered */
+	KEYS		= 1024,		/* so many of a connection are remembered */
 };
 
 enum {		/* opcodes of RFC 7143, 11.2.1.2 */
@@ -48,7 +48,9 @@ enum {		/* opcodes of RFC 7143, 11.2.1.2 */
 	OP_TMF		= 0x02,
 	OP_LOGIN	= 0x03,
 	OP_TEXT		= 0x04,
+	OP_DATA_OUT	= 0x05,
 	OP_LOGOUT	= 0x06,
+	OP_SNACK	= 0x10,
 	OP_NOP_IN	= 0x20,
 	OP_RESPONSE	= 0x21,
 	OP_TMF_RESPONSE	= 0x22,
@@ -107,6 +109,8 @@ struct connection {
 	uint32_t lengths[RECEIVES];
 	unsigned int arrived, taken;
 	uint32_t stat_sn, cmd_sn;
+	struct key keys[KEYS];		/* advertised, the youngest of them */
+	unsigned int keys_seen;
 };
 
 struct attack;
@@ -149,7 +153,7 @@ bool reply(struct connection *c, uint32_t itt, uint8_t opcode);
 void set_data(struct pdu *pdu, const void *data, uint32_t length);
 bool login(struct connection *c, const struct pdu *request);
 bool move(struct connection *c, const struct command *command);
-struct key known_key(unsigned int ago);
+struct key known_key(const struct connection *c, unsigned int ago);
 
 /* attack.c */
 const struct attack *attack_find(const char *name);

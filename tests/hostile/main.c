@@ -30,7 +30,7 @@ static const char usage[] =
 	"  --at BYTES     behind the beginning of the memory; may be negative\n"
 	"  --from-end     behind its end\n"
 	"  --length BYTES so much (512)\n"
-	"  --ago N        that of so many commands before\n"
+	"  --ago N        that of so many commands before, over the same connection\n"
 	"  --held         that of the command that is kept by the attack `hold`\n"
 	"  --own-va       with this command's address, but that one's key\n"
 	"  --other-va     with that one's address, but this command's key\n"

@@ -12,32 +12,23 @@
 
 /* ---- keys that were advertised, the youngest first --------------------- */
 
-static struct key keys[KEYS];
-static unsigned int keys_seen;
-static pthread_mutex_t keys_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void remember_key(struct key key)
+static void remember_key(struct connection *c, struct key key)
 {
-	pthread_mutex_lock(&keys_lock);
-	keys[keys_seen++ % KEYS] = key;
-	pthread_mutex_unlock(&keys_lock);
+	c->keys[c->keys_seen++ % KEYS] = key;
 }
 
 /**
- * known_key - a key that was advertised to any of our targets
+ * known_key - a key that was advertised over a connection
+ * @c: connection; those of others are worthless in its protection domain
  * @ago: how many came after it
  *
  * Returns it; its length is 0 if there were not as many.
  */
-struct key known_key(unsigned int ago)
+struct key known_key(const struct connection *c, unsigned int ago)
 {
-	struct key key = { 0 };
-
-	pthread_mutex_lock(&keys_lock);
-	if (ago < keys_seen && ago < KEYS)
-		key = keys[(keys_seen - 1 - ago) % KEYS];
-	pthread_mutex_unlock(&keys_lock);
-	return key;
+	if (ago >= c->keys_seen || ago >= KEYS)
+		return (struct key){ 0 };
+	return c->keys[(c->keys_seen - 1 - ago) % KEYS];
 }
 
 /* ---- PDUs -------------------------------------------------------------- */
@@ -301,7 +292,7 @@ static bool scsi_command(struct connection *c, const struct pdu *request)
 	c->cmd_sn = get32(bhs + 24) + 1;
 	if (command.read || command.write) {
 		command.key = (struct key){ get32(stag), get64(stag + 4), command.length };
-		remember_key(command.key);
+		remember_key(c, command.key);
 	}
 	return execute(c, &command);
 }

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What `make attack` makes of two runs of the attacks: nothing is put down that was not noted."""
 
+import os
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from iserlab import attacks
-from iserlab.paths import LabError
+from iserlab.paths import REPO, LabError
 
 REPORT = """\
 <testsuites><testsuite>
@@ -35,6 +38,18 @@ def fixture_pytests(monkeypatch, tmp_path):
     monkeypatch.setattr(attacks, "OUT", tmp_path / "attack")
     monkeypatch.setattr(attacks, "subprocess", SimpleNamespace(run=run))
     return ends
+
+
+def test_what_is_run(tmp_path):
+    """All attacks on memory over one network; and last, whether anything is left of them."""
+    names = subprocess.run(
+        [sys.executable, "-s", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n0",
+         "--collect-only", "tests/vm/test_hostile.py", "-k", attacks.TESTS, "--kernel=6.12"],
+        cwd=REPO, env=os.environ | {"RESULTS": str(tmp_path)}, check=True, capture_output=True,
+        text=True).stdout.split("\n\n")[0].splitlines()
+    assert any("::test_guessed_keys[" in name for name in names)
+    assert not any("siw" in name or "::test_bad_behaviour[" in name for name in names)
+    assert "::test_nothing_is_left_of_all_that[" in names[-1]
 
 
 def shown(capsys):

@@ -10,9 +10,10 @@ error. When the file LOOK is there it says "unchanged" if the memory is still wh
 if the disk has what was written, and if another command for the disk is executed. It leaves
 zeros on the disk.
 
-With `burst` it comes behind some reads at once of what is not attacked. With `raced` a target may
-still write to it when it answers, so that what was read may be anything. With `inside` its memory
-neither begins nor ends with a page. N commands have each a memory of their own.
+With `burst` it comes behind some reads at once of what is not attacked, whose memory has to stay
+as it is, too. With `raced` a target may still write to it when it answers, so that what was read
+may be anything. With `inside` its memory neither begins nor ends with a page. N commands have each
+a memory of their own.
 
 Recovery: none; what is wrong ends it with status 1 and says what it was.
 """
@@ -47,18 +48,18 @@ def write(device, view, place):
 
 
 def burst(device):
-    """Read at many places at once, from the first one on."""
+    """Read at many places at once, from the first one on; returns the memory, and copies of it."""
     views = [memoryview(mmap.mmap(-1, PAGE)) for _ in range(BURST)]
     with ThreadPoolExecutor(BURST) as pool:
         list(pool.map(read, BURST * [device], views, range(0, BURST * PAGE, PAGE)))
+    return [(view, view.tobytes()) for view in views]
 
 
 class Command:
     """One command, and its memory."""
 
     def __init__(self, device, writes, place, length):
-        if "burst" in OPTIONS:
-            burst(device)
+        self.earlier = burst(device) if "burst" in OPTIONS else []
         begin = BESIDE + INSIDE * ("inside" in OPTIONS)
         self.data = os.urandom(length) if writes else bytes(length)
         self.memory = mmap.mmap(-1, BESIDE + INSIDE + length + BESIDE)
@@ -93,6 +94,8 @@ def main():
     while not os.path.exists(sys.argv[5]):
         time.sleep(0.05)
     check(all(command.memory[:] == command.copy for command in commands), "memory was changed")
+    check(all(view == copy for command in commands for view, copy in command.earlier),
+          "memory of an earlier command was changed")
     again = memoryview(mmap.mmap(-1, length))
     read(device, again, place if writes and done else 0)
     if writes and done:
