@@ -159,8 +159,12 @@ static int fake_modify_qp(struct ib_qp *qp, struct ib_qp_attr *attr, int mask,
 
 static int fake_destroy_qp(struct ib_qp *qp, struct ib_udata *udata)
 {
-	to_fake(qp->device)->qps--;
-	to_fake(qp->device)->qp = NULL;
+	struct fake_adapter *fake = to_fake(qp->device);
+
+	if (fake->on_destroy)
+		fake->on_destroy(fake->on_destroy_arg);
+	fake->qps--;
+	fake->qp = NULL;
 	return 0;
 }
 
@@ -560,6 +564,12 @@ void fake_unmap_sg(struct ib_device *ib, struct scatterlist *sg, int nents,
 	ib_dma_unmap_sg_attrs(ib, sg, nents, dir, 0);
 }
 
+int fake_disconnect(struct rdma_cm_id *cm_id)
+{
+	to_fake(cm_id->device)->disconnects++;
+	return 0;
+}
+
 static const struct ib_device_ops fake_ops = {
 	.owner			= THIS_MODULE,
 	.driver_id		= RDMA_DRIVER_UNKNOWN,
@@ -605,6 +615,7 @@ void fake_adapter_forget(struct fake_adapter *fake)
 	fake->send_fails_at = FAKE_NEVER;
 	fake->recv_fails_at = FAKE_NEVER;
 	fake->on_post = NULL;
+	fake->on_destroy = NULL;
 	fake->mr_fails_at = FAKE_NEVER;
 	fake->dma_fails_at = FAKE_NEVER;
 	fake->qp_wr_room = 0;
@@ -612,6 +623,7 @@ void fake_adapter_forget(struct fake_adapter *fake)
 	fake->merge = false;
 	fake->mapped = 0;
 	fake->drains = 0;
+	fake->disconnects = 0;
 }
 
 /**

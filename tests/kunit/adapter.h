@@ -77,6 +77,9 @@ struct fake_recv {
  * @received: the receive that was filled last
  * @on_post: called at the end of a post call, before it comes back, or NULL
  * @on_post_arg: for @on_post
+ * @on_destroy: called while a queue pair still exists that is being destroyed,
+ *	or NULL
+ * @on_destroy_arg: for @on_destroy
  * @send_fails_at: fault: work requests that are still taken
  * @recv_fails_at: fault: receives that are still taken
  * @mr_fails_at: fault: memory regions that are still made
@@ -91,6 +94,7 @@ struct fake_recv {
  * @mrs: memory regions that exist
  * @mapped: scatter lists that are mapped
  * @drains: times that the send queue was drained
+ * @disconnects: times that the connection manager was told to disconnect
  * @changed: Sends whose first element was written to before they completed, or
  *	before the queue pair was drained
  */
@@ -108,6 +112,8 @@ struct fake_adapter {
 	void *received;
 	void (*on_post)(void *arg);
 	void *on_post_arg;
+	void (*on_destroy)(void *arg);
+	void *on_destroy_arg;
 
 	int send_fails_at;
 	int recv_fails_at;
@@ -124,6 +130,7 @@ struct fake_adapter {
 	unsigned int mrs;
 	unsigned int mapped;
 	unsigned int drains;
+	unsigned int disconnects;
 	unsigned int changed;
 };
 

@@ -115,6 +115,18 @@ static void rig_connect(struct rig *rig, enum rig_stage stop_at)
 	complete_all(&conn->settled);
 }
 
+/**
+ * rig_reconnect - iscsid connects once more for a session that there is
+ * @rig: rig, not bound
+ * @stop_at: how far up, %RIG_UP at most
+ */
+void rig_reconnect(struct rig *rig, enum rig_stage stop_at)
+{
+	rig_disconnect(rig);
+	rig_settle();
+	rig_connect(rig, stop_at);
+}
+
 /* The disk that commands are sent to is not in any tree of devices */
 static void rig_add_disk(struct rig *rig)
 {
@@ -262,6 +274,29 @@ void rig_disconnect(struct rig *rig)
 void rig_settle(void)
 {
 	flush_workqueue(iser_wq);
+}
+
+/**
+ * rig_told - what iscsid was told of the connection since it was last asked
+ * @rig: rig
+ *
+ * Return: an enum iscsi_err; 0 for nothing.
+ */
+int rig_told(struct rig *rig)
+{
+	struct {
+		struct nlmsghdr nlh;
+		struct iscsi_uevent ev;
+	} msg;
+	struct kvec vec = { &msg, sizeof(msg) };
+	struct msghdr hdr = {};
+	int told = 0;
+
+	while (kernel_recvmsg(rig->iscsid, &hdr, &vec, 1, sizeof(msg),
+			      MSG_DONTWAIT) > 0)
+		if (msg.ev.type == ISCSI_KEVENT_CONN_ERROR)
+			told = msg.ev.r.connerror.error;
+	return told;
 }
 
 static void rig_destroy_session(struct rig *rig)

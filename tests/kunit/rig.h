@@ -100,11 +100,13 @@ struct rig *rig_create(struct kunit *test, const struct rig_params *params);
 #define rig_make(test, ...) \
 	rig_create(test, &(const struct rig_params){ __VA_ARGS__ })
 
+void rig_reconnect(struct rig *rig, enum rig_stage stop_at);
 int rig_bind(struct rig *rig);
 void rig_login(struct rig *rig, const char *keys);
 void rig_start(struct rig *rig);
 void rig_disconnect(struct rig *rig);
 void rig_settle(void);
+int rig_told(struct rig *rig);
 
 /* The part of a scatter list that begins at an offset into a page */
 struct rig_seg {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The state machine: every state and every change, every event of the
- * connection manager and of the queue pair, and what the endpoint says.
+ * connection manager and of the queue pair, every call of the endpoint's, and
+ * what it says.
  *
  * The connection manager's id is a real one that has resolved nothing, so
  * where the driver asks it for the next step it refuses; that ends the
  * connection, which is an answer, too.
+ *
+ * Of the two states on the way down, CLOSING lasts as long as a test wants if
+ * it makes it with hold_closing(). CLOSED is what the teardown leaves.
  */
 #include "rig.h"
 
@@ -124,9 +128,44 @@ static const struct event_case event_cases[] = {
 };
 
 static const char * const stage_names[] = {
-	"in full-feature phase", "while resolving", "when resolved",
-	"while connecting", "when up"
+	[RIG_STARTED] = "in full-feature phase",
+	[RIG_RESOLVING] = "while resolving",
+	[RIG_RESOLVED] = "when resolved",
+	[RIG_CONNECTING] = "while connecting",
+	[RIG_UP] = "when up",
+	[RIG_BOUND] = "when bound",
+	[RIG_LOGGED_IN] = "when logged in",
 };
+
+/* From where a connection can go down */
+static const enum rig_stage stages[] = {
+	RIG_RESOLVING, RIG_RESOLVED, RIG_CONNECTING, RIG_UP, RIG_BOUND,
+	RIG_LOGGED_IN, RIG_STARTED
+};
+
+static void stage_desc(const enum rig_stage *stage, char *desc)
+{
+	strscpy(desc, stage_names[*stage], KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(stage, stages, stage_desc);
+
+static struct rig *rig_at_stage(struct kunit *test)
+{
+	return rig_make(test, .stop_at = *(enum rig_stage *)test->param_value);
+}
+
+/* CLOSING, without the teardown that iser_conn_fail() queues along with it */
+static void hold_closing(struct iser_conn *conn, int error)
+{
+	kref_get(&conn->ref);
+	reach_set_state(conn, ISER_CLOSING, error);
+}
+
+static void end_closing(struct iser_conn *conn)
+{
+	queue_work(iser_wq, &conn->teardown);
+}
 
 static void event_desc(const struct event_case *c, char *desc)
 {
@@ -195,29 +234,61 @@ static const enum rdma_cm_event_type late_events[] = {
 	RDMA_CM_EVENT_MULTICAST_JOIN, RDMA_CM_EVENT_MULTICAST_ERROR,
 };
 
-/*
- * The teardown has been queued but has not come to the id. When it has, there
- * are no events: the id goes only when the CM has delivered the last one.
- */
-static void events_while_closing(struct kunit *test)
+/* None is of any interest any more, but for the goodbye that some wait for */
+static void deliver_late_events(struct kunit *test, struct iser_conn *conn,
+				struct rdma_cm_id *cm_id)
 {
-	struct rig *rig = rig_make(test, .stop_at = RIG_CONNECTING);
-	struct iser_conn *conn = rig->conn;
+	enum iser_state state = conn->state;
+	int error = conn->error;
 	unsigned int i;
 
-	reach_set_state(conn, ISER_CLOSING, -EIO);
 	for (i = 0; i < ARRAY_SIZE(late_events); i++) {
 		struct rdma_cm_event event = { .event = late_events[i] };
+		const char *name = rdma_event_msg(event.event);
 
-		deliver(conn->cm_id, &event);
-		KUNIT_EXPECT_EQ(test, ISER_CLOSING, conn->state);
-		KUNIT_EXPECT_EQ(test, -EIO, conn->error);
-		KUNIT_EXPECT_FALSE(test, work_pending(&conn->teardown));
+		KUNIT_EXPECT_EQ(test, 0, reach_cm_handler(cm_id, &event));
+		KUNIT_EXPECT_EQ_MSG(test, state, conn->state, "%s", name);
+		KUNIT_EXPECT_EQ_MSG(test, error, conn->error, "%s", name);
+		KUNIT_EXPECT_FALSE_MSG(test, work_pending(&conn->teardown),
+				       "%s", name);
 	}
-	/* Let rig_exit() take it down */
-	conn->state = ISER_CONNECTING;
+	KUNIT_EXPECT_TRUE(test, completion_done(&conn->hung_up));
 }
 
+/* The teardown has been queued, but has not come to the id */
+static void cm_events_while_closing(struct kunit *test)
+{
+	struct rig *rig = rig_at_stage(test);
+	struct rdma_cm_id *cm_id = rig->conn->cm_id;
+
+	hold_closing(rig->conn, -EIO);
+	rdma_lock_handler(cm_id);
+	deliver_late_events(test, rig->conn, cm_id);
+	rdma_unlock_handler(cm_id);
+	end_closing(rig->conn);
+}
+
+/*
+ * The id outlives the connection for as long as the CM delivers events. Then
+ * the teardown is the only one that still knows the connection.
+ */
+static void cm_events_when_closed(struct kunit *test)
+{
+	struct rig *rig = rig_at_stage(test);
+	struct iser_conn *conn = rig->conn;
+	struct rdma_cm_id *cm_id = conn->cm_id;
+
+	rdma_lock_handler(cm_id);
+	iser_conn_fail(conn, -EIO);
+	wait_for_completion(&conn->torn_down);
+	rig_disconnect(rig);
+	KUNIT_EXPECT_EQ(test, ISER_CLOSED, conn->state);
+	KUNIT_EXPECT_NULL(test, conn->cm_id);
+	deliver_late_events(test, conn, cm_id);
+	rdma_unlock_handler(cm_id);
+}
+
+/* All that concern a queue pair, and what some drivers tell each of theirs */
 static const struct {
 	enum ib_event_type event;
 	bool fatal;
@@ -229,6 +300,7 @@ static const struct {
 	{ IB_EVENT_COMM_EST, false },
 	{ IB_EVENT_SQ_DRAINED, false },
 	{ IB_EVENT_PATH_MIG, false },
+	{ IB_EVENT_PATH_MIG_ERR, false },
 	{ IB_EVENT_QP_LAST_WQE_REACHED, false },
 };
 
@@ -250,16 +322,13 @@ static void deliver_qp_event(struct iser_conn *conn, enum ib_event_type type)
 	conn->qp->event_handler(&event, conn->qp->qp_context);
 }
 
-/* At every stage at which there is a queue pair */
+/* At every stage but the first, which has no queue pair yet */
 static void qp_event(struct kunit *test)
 {
-	static const enum rig_stage stages[] = {
-		RIG_RESOLVED, RIG_CONNECTING, RIG_UP, RIG_BOUND, RIG_STARTED
-	};
 	const typeof(qp_events[0]) *c = test->param_value;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(stages); i++) {
+	for (i = 1; i < ARRAY_SIZE(stages); i++) {
 		struct rig *rig = rig_make(test, .stop_at = stages[i]);
 		struct iser_conn *conn = rig->conn;
 		enum iser_state then = c->fatal ? ISER_CLOSED : conn->state;
@@ -273,21 +342,355 @@ static void qp_event(struct kunit *test)
 	}
 }
 
-static void qp_events_while_closing(struct kunit *test)
+static void deliver_last_qp_events(void *arg)
 {
-	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
+	struct rig *rig = arg;
 	struct iser_conn *conn = rig->conn;
 	unsigned int i;
 
-	reach_set_state(conn, ISER_CLOSING, -EPROTO);
 	for (i = 0; i < ARRAY_SIZE(qp_events); i++) {
 		deliver_qp_event(conn, qp_events[i].event);
-		KUNIT_EXPECT_EQ(test, ISER_CLOSING, conn->state);
-		KUNIT_EXPECT_EQ(test, -EPROTO, conn->error);
-		KUNIT_EXPECT_FALSE(test, work_pending(&conn->teardown));
+		KUNIT_EXPECT_EQ(rig->test, ISER_CLOSING, conn->state);
+		KUNIT_EXPECT_EQ(rig->test, -EPROTO, conn->error);
+		KUNIT_EXPECT_FALSE(rig->test, work_pending(&conn->teardown));
 	}
-	/* Let rig_exit() take it down */
-	conn->state = ISER_UP;
+}
+
+/* They may come until the queue pair is gone; in CLOSED there is none */
+static void qp_events_while_closing(struct kunit *test)
+{
+	struct rig *rig = rig_at_stage(test);
+	struct iser_conn *conn = rig->conn;
+
+	rig->fake->on_destroy_arg = rig;
+	rig->fake->on_destroy = deliver_last_qp_events;
+	iser_conn_fail(conn, -EPROTO);
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, ISER_CLOSED, conn->state);
+	KUNIT_EXPECT_EQ(test, -EPROTO, conn->error);
+	KUNIT_EXPECT_NULL(test, conn->qp);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->qps);
+}
+
+/* What a call does besides its return value and the change of the state */
+#define TOLD		BIT(0)	/* iscsid is told that the connection failed */
+#define TOLD_CLOSED	BIT(1)	/* iscsid is told that the target closed it */
+#define HANGS_UP	BIT(2)	/* the CM is told to disconnect */
+#define WAITS		BIT(3)	/* all is torn down when it returns */
+
+struct call_case {
+	const char *name;
+	int (*call)(struct rig *rig);
+	/* a session is there before the connection, as when it reconnects */
+	bool session;
+	/* how far up the connection got, and the state it is called in */
+	enum rig_stage up;
+	enum iser_state state;
+	/* the outcome */
+	int ret;
+	enum iser_state then;
+	int error;
+	unsigned int does;
+};
+
+static int call_fail(struct rig *rig)
+{
+	return iser_conn_fail(rig->conn, -EPROTO);
+}
+
+static int call_blame(struct rig *rig)
+{
+	return iser_conn_blame(rig->conn);
+}
+
+static int call_hung_up(struct rig *rig)
+{
+	iser_conn_hung_up(rig->conn);
+	return 0;
+}
+
+static int call_flushed(struct rig *rig)
+{
+	iser_conn_flushed(rig->conn);
+	return 0;
+}
+
+static void make_roce(struct rig *rig)
+{
+	rig->fake->ib.port_data[1].immutable.core_cap_flags =
+		RDMA_CORE_PORT_IBA_ROCE;
+}
+
+static int call_flushed_roce(struct rig *rig)
+{
+	make_roce(rig);
+	return call_flushed(rig);
+}
+
+/* As a completion does it that was flushed */
+static int call_lost_roce(struct rig *rig)
+{
+	const struct ib_wc wc = { .status = IB_WC_WR_FLUSH_ERR };
+
+	make_roce(rig);
+	iser_wc_error(rig->conn, &wc, "Send");
+	return 0;
+}
+
+static int call_close(struct rig *rig)
+{
+	iser_conn_close(rig->conn);
+	return 0;
+}
+
+static int call_poll(struct rig *rig)
+{
+	return iser_ep_poll(rig->ep, 0);
+}
+
+static int call_create_session(struct rig *rig)
+{
+	struct iscsi_cls_session *cls_session;
+
+	cls_session = reach_transport()->create_session(rig->ep, 32, 32, 1);
+	if (!cls_session)
+		return -ENOTCONN;
+	reach_transport()->destroy_session(cls_session);
+	return 0;
+}
+
+static int call_bind(struct rig *rig)
+{
+	return rig_bind(rig);
+}
+
+static int call_start(struct rig *rig)
+{
+	return reach_transport()->start_conn(rig->iscsi->cls_conn);
+}
+
+static int call_stop(struct rig *rig)
+{
+	reach_transport()->stop_conn(rig->iscsi->cls_conn, STOP_CONN_RECOVER);
+	return 0;
+}
+
+static int call_destroy(struct rig *rig)
+{
+	reach_transport()->destroy_conn(rig->iscsi->cls_conn);
+	rig->iscsi = NULL;
+	return 0;
+}
+
+static int call_disconnect(struct rig *rig)
+{
+	rig_disconnect(rig);
+	return 0;
+}
+
+#define CALL_OF(session, call, up, state, ret, then, err, does) \
+	{ #call, call_##call, session, RIG_##up, ISER_##state, ret, \
+	  ISER_##then, err, does }
+#define CALL(...)		CALL_OF(false, __VA_ARGS__)
+#define SESSION_CALL(...)	CALL_OF(true, __VA_ARGS__)
+
+static const struct call_case call_cases[] = {
+	/* From any context and in any state: the first one counts */
+	CALL(fail, RESOLVING, RESOLVING, true, CLOSED, -EPROTO, 0),
+	CALL(fail, RESOLVED, RESOLVING, true, CLOSED, -EPROTO, 0),
+	CALL(fail, CONNECTING, CONNECTING, true, CLOSED, -EPROTO, 0),
+	CALL(fail, UP, UP, true, CLOSED, -EPROTO, 0),
+	CALL(fail, BOUND, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(fail, STARTED, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(fail, CONNECTING, CLOSING, false, CLOSING, 0, 0),
+	CALL(fail, CONNECTING, CLOSED, false, CLOSED, 0, 0),
+	CALL(fail, STARTED, CLOSING, false, CLOSING, 0, 0),
+	CALL(fail, STARTED, CLOSED, false, CLOSED, 0, 0),
+
+	/* The same for an adapter, which has its say when there is no reason */
+	CALL(blame, RESOLVING, RESOLVING, true, CLOSED, -EIO, 0),
+	CALL(blame, RESOLVED, RESOLVING, true, CLOSED, -EIO, 0),
+	CALL(blame, CONNECTING, CONNECTING, true, CLOSED, -EIO, 0),
+	CALL(blame, UP, UP, true, CLOSED, -EIO, 0),
+	CALL(blame, BOUND, UP, true, CLOSED, -EIO, TOLD | HANGS_UP),
+	CALL(blame, STARTED, UP, true, CLOSED, -EIO, TOLD | HANGS_UP),
+	CALL(blame, CONNECTING, CLOSING, false, CLOSING, 0, 0),
+	CALL(blame, CONNECTING, CLOSED, false, CLOSED, 0, 0),
+	CALL(blame, STARTED, CLOSING, false, CLOSING, 0, 0),
+	CALL(blame, STARTED, CLOSED, false, CLOSED, 0, 0),
+
+	/* iscsid reads on when the target has answered a login */
+	CALL(hung_up, RESOLVING, RESOLVING, 0, CLOSED, -ECONNRESET, 0),
+	CALL(hung_up, RESOLVED, RESOLVING, 0, CLOSED, -ECONNRESET, 0),
+	CALL(hung_up, CONNECTING, CONNECTING, 0, CLOSED, -ECONNRESET, 0),
+	CALL(hung_up, UP, UP, 0, CLOSED, -ECONNRESET, 0),
+	CALL(hung_up, BOUND, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
+	CALL(hung_up, LOGGED_IN, UP, 0, CLOSED, -ECONNRESET,
+	     TOLD_CLOSED | HANGS_UP),
+	CALL(hung_up, STARTED, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
+	CALL(hung_up, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
+	CALL(hung_up, CONNECTING, CLOSED, 0, CLOSED, 0, 0),
+	CALL(hung_up, STARTED, CLOSING, 0, CLOSING, 0, 0),
+	CALL(hung_up, STARTED, CLOSED, 0, CLOSED, 0, 0),
+
+	/*
+	 * From completions only: nothing is posted before it is bound, and the
+	 * queue pair was drained, and the CM id has gone, when it is CLOSED
+	 */
+	CALL(flushed, BOUND, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
+	CALL(flushed, LOGGED_IN, UP, 0, CLOSED, -ECONNRESET,
+	     TOLD_CLOSED | HANGS_UP),
+	CALL(flushed, STARTED, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
+	CALL(flushed, STARTED, CLOSING, 0, CLOSING, 0, 0),
+	CALL(flushed_roce, BOUND, UP, 0, CLOSED, -EPIPE, TOLD | HANGS_UP),
+	CALL(flushed_roce, STARTED, UP, 0, CLOSED, -EPIPE, TOLD | HANGS_UP),
+	CALL(flushed_roce, STARTED, CLOSING, 0, CLOSING, 0, 0),
+	/* There is no link that a disconnect could be sent over */
+	CALL(lost_roce, STARTED, UP, 0, CLOSED, -EPIPE, TOLD),
+
+	/* May sleep, in any state; who wanted it so is not told */
+	CALL(close, RESOLVING, RESOLVING, 0, CLOSED, 0, WAITS),
+	CALL(close, RESOLVED, RESOLVING, 0, CLOSED, 0, WAITS),
+	CALL(close, CONNECTING, CONNECTING, 0, CLOSED, 0, WAITS),
+	CALL(close, UP, UP, 0, CLOSED, 0, WAITS),
+	CALL(close, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(close, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(close, CONNECTING, CLOSING, 0, CLOSED, 0, WAITS),
+	CALL(close, CONNECTING, CLOSED, 0, CLOSED, 0, WAITS),
+	CALL(close, STARTED, CLOSING, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(close, STARTED, CLOSED, 0, CLOSED, 0, WAITS),
+
+	/* The error, if there is one, is what poll_tells_the_state() is about */
+	CALL(poll, RESOLVING, RESOLVING, 0, RESOLVING, 0, 0),
+	CALL(poll, RESOLVED, RESOLVING, 0, RESOLVING, 0, 0),
+	CALL(poll, CONNECTING, CONNECTING, 0, CONNECTING, 0, 0),
+	CALL(poll, UP, UP, 1, UP, 0, 0),
+	CALL(poll, BOUND, UP, 1, UP, 0, 0),
+	CALL(poll, STARTED, UP, 1, UP, 0, 0),
+	CALL(poll, CONNECTING, CLOSING, -ENOTCONN, CLOSING, 0, 0),
+	CALL(poll, CONNECTING, CLOSED, -ENOTCONN, CLOSED, 0, 0),
+	CALL(poll, STARTED, CLOSING, -ENOTCONN, CLOSING, 0, 0),
+	CALL(poll, STARTED, CLOSED, -ENOTCONN, CLOSED, 0, 0),
+
+	CALL(create_session, RESOLVING, RESOLVING, -ENOTCONN, RESOLVING, 0, 0),
+	CALL(create_session, RESOLVED, RESOLVING, -ENOTCONN, RESOLVING, 0, 0),
+	CALL(create_session, CONNECTING, CONNECTING, -ENOTCONN, CONNECTING, 0,
+	     0),
+	CALL(create_session, UP, UP, 0, UP, 0, 0),
+	CALL(create_session, UP, CLOSING, -ENOTCONN, CLOSING, 0, 0),
+	CALL(create_session, UP, CLOSED, -ENOTCONN, CLOSED, 0, 0),
+
+	/* Once; the iSCSI class disconnects what is bound before */
+	SESSION_CALL(bind, RESOLVING, RESOLVING, -ENOTCONN, RESOLVING, 0, 0),
+	SESSION_CALL(bind, CONNECTING, CONNECTING, -ENOTCONN, CONNECTING, 0, 0),
+	SESSION_CALL(bind, UP, UP, 0, UP, 0, 0),
+	SESSION_CALL(bind, BOUND, UP, -EBUSY, UP, 0, 0),
+	SESSION_CALL(bind, UP, CLOSING, -ENOTCONN, CLOSING, 0, 0),
+	SESSION_CALL(bind, UP, CLOSED, -ENOTCONN, CLOSED, 0, 0),
+
+	/* Not twice on one connection: libiscsi would begin a new session */
+	SESSION_CALL(start, RESOLVING, RESOLVING, -ENOTCONN, RESOLVING, 0, 0),
+	SESSION_CALL(start, CONNECTING, CONNECTING, -ENOTCONN, CONNECTING, 0, 0),
+	SESSION_CALL(start, UP, UP, -ENOTCONN, UP, 0, 0),
+	SESSION_CALL(start, BOUND, UP, -EINVAL, UP, 0, 0),
+	SESSION_CALL(start, LOGGED_IN, UP, 0, UP, 0, 0),
+	SESSION_CALL(start, LOGGED_IN, CLOSING, -ENOTCONN, CLOSING, 0, 0),
+	SESSION_CALL(start, LOGGED_IN, CLOSED, -ENOTCONN, CLOSED, 0, 0),
+
+	/* What is not bound is not the iSCSI connection's */
+	SESSION_CALL(stop, RESOLVING, RESOLVING, 0, RESOLVING, 0, 0),
+	SESSION_CALL(stop, CONNECTING, CONNECTING, 0, CONNECTING, 0, 0),
+	SESSION_CALL(stop, UP, UP, 0, UP, 0, 0),
+	SESSION_CALL(stop, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(stop, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(stop, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
+	SESSION_CALL(stop, STARTED, CLOSING, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(stop, STARTED, CLOSED, 0, CLOSED, 0, WAITS),
+	SESSION_CALL(destroy, RESOLVING, RESOLVING, 0, RESOLVING, 0, 0),
+	SESSION_CALL(destroy, CONNECTING, CONNECTING, 0, CONNECTING, 0, 0),
+	SESSION_CALL(destroy, UP, UP, 0, UP, 0, 0),
+	SESSION_CALL(destroy, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(destroy, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(destroy, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
+	SESSION_CALL(destroy, STARTED, CLOSING, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(destroy, STARTED, CLOSED, 0, CLOSED, 0, WAITS),
+
+	/*
+	 * Once, as the endpoint is gone then. It does not wait for what is not
+	 * bound: nobody would end CLOSING here if it did
+	 */
+	CALL(disconnect, RESOLVING, RESOLVING, 0, CLOSED, 0, 0),
+	CALL(disconnect, RESOLVED, RESOLVING, 0, CLOSED, 0, 0),
+	CALL(disconnect, CONNECTING, CONNECTING, 0, CLOSED, 0, 0),
+	CALL(disconnect, UP, UP, 0, CLOSED, 0, 0),
+	CALL(disconnect, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(disconnect, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(disconnect, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
+	CALL(disconnect, CONNECTING, CLOSED, 0, CLOSED, 0, WAITS),
+	CALL(disconnect, STARTED, CLOSING, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(disconnect, STARTED, CLOSED, 0, CLOSED, 0, WAITS),
+};
+
+static void call_desc(const struct call_case *c, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s %s, %s", c->name,
+		 stage_names[c->up], state_names[c->state]);
+}
+
+KUNIT_ARRAY_PARAM(call, call_cases, call_desc);
+
+static struct rig *call_rig(struct kunit *test, const struct call_case *c)
+{
+	struct rig *rig;
+
+	if (!c->session || c->up == RIG_STARTED || c->up > RIG_UP)
+		return rig_make(test, .stop_at = c->up);
+	rig = rig_make(test, .stop_at = RIG_UNBOUND);
+	rig_reconnect(rig, c->up);
+	return rig;
+}
+
+static unsigned int call_did(struct rig *rig)
+{
+	int told = rig_told(rig);
+
+	return (told == ISCSI_ERR_CONN_FAILED ? TOLD : 0) |
+	       (told == ISCSI_ERR_TCP_CONN_CLOSE ? TOLD_CLOSED : 0) |
+	       (rig->fake->disconnects ? HANGS_UP : 0);
+}
+
+/* Bring it down to the state in which the call is to come */
+static void call_enter(struct rig *rig, const struct call_case *c)
+{
+	if (c->state == ISER_CLOSED)
+		iser_conn_close(rig->conn);
+	if (c->state == ISER_CLOSING)
+		hold_closing(rig->conn, 0);
+	rig->fake->disconnects = 0;
+	KUNIT_ASSERT_EQ(rig->test, c->state, rig->conn->state);
+	/* The teardown races with who waits for it */
+	if (c->state == ISER_CLOSING && c->does & WAITS)
+		end_closing(rig->conn);
+}
+
+static void call(struct kunit *test)
+{
+	const struct call_case *c = test->param_value;
+	struct rig *rig = call_rig(test, c);
+	struct iser_conn *conn = rig->conn;
+
+	kref_get(&conn->ref);
+	call_enter(rig, c);
+	KUNIT_EXPECT_EQ(test, c->ret, c->call(rig));
+	if (c->does & WAITS)
+		KUNIT_EXPECT_TRUE(test, completion_done(&conn->torn_down));
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, c->then, conn->state);
+	KUNIT_EXPECT_EQ(test, c->error, conn->error);
+	KUNIT_EXPECT_EQ(test, c->does & ~WAITS, call_did(rig));
+	if (c->then == ISER_CLOSING)
+		end_closing(conn);
+	iser_conn_put(conn);
 }
 
 /* Whoever is second is told so, and its error is not the one that counts */
@@ -375,22 +778,13 @@ static void endpoint_without_a_connection(struct kunit *test)
 /* Resources go in the teardown, whatever way up there was */
 static void teardown_frees(struct kunit *test)
 {
-	static const enum rig_stage stages[] = {
-		RIG_RESOLVING, RIG_RESOLVED, RIG_CONNECTING, RIG_UP, RIG_BOUND,
-		RIG_STARTED
-	};
-	unsigned int i;
+	struct rig *rig = rig_at_stage(test);
 
-	for (i = 0; i < ARRAY_SIZE(stages); i++) {
-		struct rig *rig = rig_make(test, .stop_at = stages[i]);
-
-		rig_disconnect(rig);
-		rig_settle();
-		KUNIT_EXPECT_EQ(test, 0, rig->fake->qps);
-		KUNIT_EXPECT_EQ(test, 0, rig->fake->pds);
-		KUNIT_EXPECT_EQ(test, 0, rig->fake->mrs);
-		rig_exit(test);
-	}
+	rig_disconnect(rig);
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->qps);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->pds);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->mrs);
 }
 
 /* Drained twice: the second time for what was posted meanwhile */
@@ -407,16 +801,18 @@ static void teardown_drains_what_was_bound(struct kunit *test)
 static struct kunit_case state_cases[] = {
 	KUNIT_CASE_PARAM(change, change_gen_params),
 	KUNIT_CASE_PARAM(cm_event, event_gen_params),
-	KUNIT_CASE(events_while_closing),
+	KUNIT_CASE_PARAM(cm_events_while_closing, stage_gen_params),
+	KUNIT_CASE_PARAM(cm_events_when_closed, stage_gen_params),
 	KUNIT_CASE_PARAM(qp_event, qp_event_gen_params),
-	KUNIT_CASE(qp_events_while_closing),
+	KUNIT_CASE_PARAM(qp_events_while_closing, stage_gen_params),
+	KUNIT_CASE_PARAM(call, call_gen_params),
 	KUNIT_CASE(first_error_counts),
 	KUNIT_CASE(reason_comes_late),
 	KUNIT_CASE(adapter_is_second),
 	KUNIT_CASE(poll_tells_the_state),
 	KUNIT_CASE(poll_without_an_error),
 	KUNIT_CASE(endpoint_without_a_connection),
-	KUNIT_CASE(teardown_frees),
+	KUNIT_CASE_PARAM(teardown_frees, stage_gen_params),
 	KUNIT_CASE(teardown_drains_what_was_bound),
 	{}
 };
