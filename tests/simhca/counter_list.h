@@ -82,6 +82,7 @@ SIM_COUNTER(faults_injected)
 SIM_COUNTER(provoked)			/* violations that a fault of ours led to */
 SIM_COUNTER(fuzzed)			/* choices of the verb random */
 SIM_COUNTER(pdus_fuzzed)		/* mutated PDUs sent in place of others */
+SIM_COUNTER(pdus_odd)			/* those of them with another structure */
 SIM_COUNTER(pdus_flooded)		/* and on top of others, by "flood" */
 SIM_COUNTER(events)			/* asynchronous events raised */
 

@@ -28,6 +28,8 @@ static int query_device(struct ib_device *ib, struct ib_device_attr *attr,
 		attr->kernel_cap_flags |= IBK_LOCAL_DMA_LKEY;
 	if (sim_knob(ad, sg_gaps))
 		attr->kernel_cap_flags |= IBK_SG_GAPS_REG;
+	if (sim_knob(ad, integrity))
+		attr->kernel_cap_flags |= IBK_INTEGRITY_HANDOVER;
 	attr->max_mr_size = ~0ULL;
 	attr->page_size_cap = PAGE_SIZE;
 	attr->max_qp = sim_knob(ad, max_qp);
@@ -105,6 +107,7 @@ static const struct ib_device_ops sim_device_ops = {
 	.uverbs_abi_ver = 1,
 
 	.alloc_mr = sim_alloc_mr,
+	.alloc_mr_integrity = sim_alloc_mr_integrity,
 	.alloc_pd = alloc_pd,
 	.create_cq = sim_create_cq,
 	.create_qp = sim_create_qp,
@@ -123,6 +126,7 @@ static const struct ib_device_ops sim_device_ops = {
 	.iw_reject = sim_iw_reject,
 	.iw_rem_ref = sim_iw_rem_ref,
 	.map_mr_sg = sim_map_mr_sg,
+	.map_mr_sg_pi = sim_map_mr_sg_pi,
 	.modify_qp = sim_modify_qp,
 	.poll_cq = sim_poll_cq,
 	.post_recv = sim_post_recv,

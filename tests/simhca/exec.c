@@ -199,8 +199,8 @@ static bool read_again(struct sim_qp *qp, u32 pos)
 		return false;
 	if (sum != wqe->csum)
 		sim_violation(qp->ad, SIM_C_v_resend_changed,
-			      "QP %u: Send changed before it was acknowledged",
-			      qp->ib.qp_num);
+			      "QP %u: Send of %u bytes changed before it was acknowledged",
+			      qp->ib.qp_num, wqe->bytes);
 	return true;
 }
 

@@ -9,7 +9,11 @@
  *
  * Where a PDU is about to be sent, most choices are mutations of it; where a
  * work request is executed, it is a status; where a command has arrived, it
- * is an odd way to treat it; at a connect, an odd answer.
+ * is an odd way to treat it; at a connect, an odd answer, and another pace for
+ * what comes: when completions, flushes and the end of a connection are told.
+ *
+ * Recovery: a device that was removed, and a wire that is down when its
+ * connection goes, stay so; whoever lets this run brings them back.
  */
 #include <scsi/scsi_proto.h>
 
@@ -52,6 +56,28 @@ static void fuzz_wr(struct sim_adapter *ad, struct sim_act *act)
 	act->val = 1 + below(ad, IB_WC_GENERAL_ERR);
 }
 
+/* Nothing of it is wrong, and mostly it is as usual. */
+static void fuzz_pace(struct sim_adapter *ad)
+{
+	static const struct {
+		enum sim_knob_name knob;
+		u32 values[4];
+	} paces[] = {
+		{ SIM_K_close_delay_us, { 0, 0, 1000, 100000 } },
+		{ SIM_K_flush_delay_us, { 0, 0, 1000, 100000 } },
+		{ SIM_K_ack_delay_us, { 0, 0, 200, 5000 } },
+		{ SIM_K_resend, { 0, 0, 1, 1 } },
+		{ SIM_K_irq_delay_us, { 0, 0, 100, 2000 } },
+		{ SIM_K_remote_inv, { 1, 1, 1, 0 } },
+		{ SIM_K_initial_r2t, { 1, 1, 0, 0 } },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(paces); i++)
+		WRITE_ONCE(ad->knobs[paces[i].knob],
+			   paces[i].values[below(ad, 4)]);
+}
+
 static void fuzz_connect(struct sim_adapter *ad, struct sim_act *act)
 {
 	static const u8 verbs[] = {
@@ -62,9 +88,14 @@ static void fuzz_connect(struct sim_adapter *ad, struct sim_act *act)
 		ECONNREFUSED, ECONNRESET, ETIMEDOUT, EHOSTUNREACH, ENOMEM,
 	};
 
-	act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
+	/* all sessions are busy with it for long */
+	if (below(ad, 32))
+		act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
+	else
+		act->verb = SIM_DO_remove;
 	act->err = errnos[below(ad, ARRAY_SIZE(errnos))];
 	act->us = below(ad, 200000);
+	fuzz_pace(ad);
 }
 
 static void fuzz_cmd(struct sim_adapter *ad, struct sim_act *act)
@@ -74,12 +105,14 @@ static void fuzz_cmd(struct sim_adapter *ad, struct sim_act *act)
 		SIM_DO_response, SIM_DO_early, SIM_DO_nodata, SIM_DO_partial,
 		SIM_DO_touch, SIM_DO_nopin, SIM_DO_async, SIM_DO_reject,
 		SIM_DO_close, SIM_DO_abort, SIM_DO_qp_fatal, SIM_DO_cq_error,
+		SIM_DO_dev_fatal, SIM_DO_port_down,
 	};
+	bool long_val;
 
 	act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
+	long_val = act->verb == SIM_DO_check || act->verb == SIM_DO_port_down;
 	act->us = below(ad, 2) ? below(ad, 20000) : 0;
-	act->val = act->verb == SIM_DO_check ? below(ad, 1 << 20) :
-					       below(ad, 256);
+	act->val = below(ad, long_val ? 1 << 20 : 256);
 	act->val2 = below(ad, 8);
 }
 
@@ -89,7 +122,8 @@ static void fuzz_rsp(struct sim_adapter *ad, struct sim_act *act)
 	static const u8 verbs[] = {
 		SIM_DO_drop, SIM_DO_delay, SIM_DO_dup, SIM_DO_stale,
 		SIM_DO_inv, SIM_DO_nopin, SIM_DO_async, SIM_DO_reject,
-		SIM_DO_close, SIM_DO_abort, SIM_DO_qp_fatal,
+		SIM_DO_close, SIM_DO_abort, SIM_DO_qp_fatal, SIM_DO_cq_error,
+		SIM_DO_dev_fatal, SIM_DO_port_down, SIM_DO_remove,
 	};
 
 	if (below(ad, 64))
@@ -167,6 +201,7 @@ static void odd_field(struct sim_adapter *ad, struct sim_pdu *pdu)
 			sim_random(ad);
 }
 
+/* What a PDU is made of: its length, what it is, and whose. */
 static void odd_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
 {
 	struct iscsi_hdr *hdr = sim_pdu_bhs(pdu);
@@ -202,14 +237,20 @@ static void odd_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
  * sim_fuzz_pdu - change a PDU in some bad way
  * @ad: the adapter
  * @pdu: the PDU, complete
+ * @odds: one in so many is of another structure, which mostly ends the
+ *	connection
  *
- * Engine context.  What mostly ends the connection is rare, as so many PDUs
- * more can be looked at than there are connections made.
+ * Engine context.
+ *
+ * Return: true where it is.
  */
-void sim_fuzz_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
+bool sim_fuzz_pdu(struct sim_adapter *ad, struct sim_pdu *pdu, u32 odds)
 {
-	if (below(ad, 32))
-		odd_field(ad, pdu);
-	else
+	bool odd = !below(ad, odds);
+
+	if (odd)
 		odd_pdu(ad, pdu);
+	else
+		odd_field(ad, pdu);
+	return odd;
 }

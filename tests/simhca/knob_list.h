@@ -15,6 +15,8 @@
  */
 SIM_KNOB(sg_gaps, DEV, 0, 0, 1,
 	 "MRs without page alignment (IB_MR_TYPE_SG_GAPS)")
+SIM_KNOB(integrity, DEV, 0, 0, 1,
+	 "device says that it can hand over integrity; no MR of that kind is to be had")
 SIM_KNOB(max_pages, DEV, 512, 1, 4096, "pages in one fast registration")
 SIM_KNOB(max_sge, DEV, 16, 1, 32, "scatter/gather entries in one work request")
 SIM_KNOB(max_qp_wr, DEV, 16384, 4, 65536, "depth of a send or receive queue")
@@ -74,7 +76,5 @@ SIM_KNOB(first_burst, LOGIN, 65536, 512, 16777215, "FirstBurstLength")
 SIM_KNOB(max_burst, LOGIN, 262144, 512, 16777215, "MaxBurstLength")
 SIM_KNOB(max_r2t, LOGIN, 1, 1, 255, "MaxOutstandingR2T")
 SIM_KNOB(recv_dsl, LOGIN, 8192, 512, 262144, "TargetRecvDataSegmentLength")
-SIM_KNOB(rsp_dsl, LOGIN, 128, 0, 8192,
-	 "longest data segment the target sends; 0: the default of 8192")
 
 #undef SIM_KNOB

@@ -239,8 +239,6 @@ static void reinstate(struct sim_conn *conn)
 
 static void enter_full_feature(struct sim_conn *conn)
 {
-	u32 limit = sim_knob(conn->ad, rsp_dsl);
-
 	conn->phase = SIM_CONN_FULL;
 	conn->tsih = new_tsih(conn->ad);
 	sim_gauge_inc(conn->ad, sessions);
@@ -248,8 +246,6 @@ static void enter_full_feature(struct sim_conn *conn)
 		sim_count(conn->ad, discoveries);
 		return;
 	}
-	if (limit)
-		conn->rsp_dsl = limit;
 	sim_count(conn->ad, logins);
 	reinstate(conn);
 }

@@ -401,6 +401,42 @@ err:
 }
 
 /**
+ * sim_alloc_mr_integrity - ib_alloc_mr_integrity()
+ * @pd: unused
+ * @max_data_sg: unused
+ * @max_meta_sg: unused
+ *
+ * With the knob "integrity" the device says that it has such MRs, to see what
+ * a consumer makes of that which need not use them; who does is refused.
+ *
+ * Return: an error pointer.
+ */
+struct ib_mr *sim_alloc_mr_integrity(struct ib_pd *pd, u32 max_data_sg,
+				     u32 max_meta_sg)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+/**
+ * sim_map_mr_sg_pi - ib_map_mr_sg_pi(): there are no MRs to call it with
+ * @ib: unused
+ * @data: unused
+ * @data_nents: unused
+ * @data_offset: unused
+ * @meta: unused
+ * @meta_nents: unused
+ * @meta_offset: unused
+ *
+ * Return: an error.
+ */
+int sim_map_mr_sg_pi(struct ib_mr *ib, struct scatterlist *data, int data_nents,
+		     unsigned int *data_offset, struct scatterlist *meta,
+		     int meta_nents, unsigned int *meta_offset)
+{
+	return -EOPNOTSUPP;
+}
+
+/**
  * sim_get_dma_mr - an MR over all of memory
  * @pd: protection domain
  * @access: rights

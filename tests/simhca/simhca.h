@@ -199,7 +199,7 @@ void sim_faults_show(struct sim_adapter *ad, struct seq_file *m);
 
 struct sim_pdu;
 u32 sim_random(struct sim_adapter *ad);
-void sim_fuzz_pdu(struct sim_adapter *ad, struct sim_pdu *pdu);
+bool sim_fuzz_pdu(struct sim_adapter *ad, struct sim_pdu *pdu, u32 odds);
 void sim_fuzz_act(struct sim_adapter *ad, u64 points, struct sim_act *act);
 
 /* ---- dma.c ------------------------------------------------------------- */
@@ -573,6 +573,8 @@ bool sim_qp_rdma(struct sim_qp *qp, u32 key, u64 va, void *buf, u32 len,
 		 bool write);
 
 struct ib_mr *sim_alloc_mr(struct ib_pd *pd, enum ib_mr_type type, u32 max_sg);
+struct ib_mr *sim_alloc_mr_integrity(struct ib_pd *pd, u32 max_data_sg,
+				     u32 max_meta_sg);
 struct ib_mr *sim_get_dma_mr(struct ib_pd *pd, int access);
 struct ib_mr *sim_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 			      u64 virt, int access, SIM_DMAH_ARG
@@ -580,6 +582,9 @@ struct ib_mr *sim_reg_user_mr(struct ib_pd *pd, u64 start, u64 length,
 int sim_dereg_mr(struct ib_mr *ib, struct ib_udata *udata);
 int sim_map_mr_sg(struct ib_mr *ib, struct scatterlist *sg, int nents,
 		  unsigned int *offset);
+int sim_map_mr_sg_pi(struct ib_mr *ib, struct scatterlist *data, int data_nents,
+		     unsigned int *data_offset, struct scatterlist *meta,
+		     int meta_nents, unsigned int *meta_offset);
 struct sim_mr *sim_mr_by_key(struct sim_adapter *ad, u32 key);
 bool sim_mr_stolen(struct sim_adapter *ad, u32 key);
 struct sim_mr *sim_mr_any_live(struct sim_adapter *ad, struct ib_pd *pd,
@@ -644,7 +649,6 @@ enum sim_conn_phase {
  * @max_burst: bound of a solicited burst
  * @max_r2t: solicited bursts in flight
  * @recv_dsl: longest data segment that the target takes
- * @rsp_dsl: longest data segment that the initiator takes
  * @window: size of the command window
  * @ping: target transfer tag of the last NOP-In
  * @last_itt: tag of the last command answered
@@ -680,7 +684,6 @@ struct sim_conn {
 	u32 max_burst;
 	u32 max_r2t;
 	u32 recv_dsl;
-	u32 rsp_dsl;
 	u32 window;
 	u32 ping;
 	u32 last_itt;

@@ -203,7 +203,10 @@ static void patch(struct sim_pdu *pdu, const struct sim_act *act)
 	}
 }
 
-/* The PDU and mutated copies of it, as fast as receives are posted. */
+/*
+ * The PDU and mutated copies of it, as fast as receives are posted.  What ends
+ * the connection is rare among them, as the others are not looked at any more.
+ */
 static void flood(struct sim_conn *conn, struct sim_pdu *pdu, u32 n)
 {
 	struct sim_pdu *model = pdu_copy(pdu, 0), *copy;
@@ -216,7 +219,7 @@ static void flood(struct sim_conn *conn, struct sim_pdu *pdu, u32 n)
 		copy->invalidate = false;
 		stamp(conn, copy);
 		sim_count(conn->ad, pdus_flooded);
-		sim_fuzz_pdu(conn->ad, copy);
+		sim_fuzz_pdu(conn->ad, copy, 32);
 		deliver(conn, copy);
 	}
 	sim_pdu_drop(model);
@@ -312,7 +315,8 @@ static struct sim_pdu *corrupt(struct sim_conn *conn, struct sim_pdu *pdu)
 		return rekey(pdu, act.bytes);
 	case SIM_DO_random:
 		sim_count(conn->ad, pdus_fuzzed);
-		sim_fuzz_pdu(conn->ad, pdu);
+		if (sim_fuzz_pdu(conn->ad, pdu, 8))
+			sim_count(conn->ad, pdus_odd);
 		break;
 	case SIM_DO_flood:
 		flood(conn, pdu, min_t(u64, act.val, 4096));
@@ -581,11 +585,14 @@ bool sim_cmdsn(struct sim_conn *conn, const struct iscsi_hdr *hdr)
 	return false;
 }
 
+/* The receives of an iSER initiator need not be longer than this */
+#define SIM_ECHO_MAX	128
+
 static void nopout_rx(struct sim_conn *conn, u8 *buf, u32 len)
 {
 	struct iscsi_nopout *req =
 		(struct iscsi_nopout *)(buf + sizeof(struct iser_ctrl));
-	u32 dlen = min_t(u32, ntoh24(req->dlength), conn->rsp_dsl);
+	u32 dlen = min_t(u32, ntoh24(req->dlength), SIM_ECHO_MAX);
 	struct iscsi_nopin *rsp;
 	struct sim_pdu *pdu;
 
@@ -876,7 +883,6 @@ struct sim_conn *sim_conn_open(struct sim_qp *qp, int portal)
 	conn->portal = portal;
 	conn->target = -1;
 	conn->recv_dsl = sim_knob(ad, recv_dsl);
-	conn->rsp_dsl = ISCSI_DEF_MAX_RECV_SEG_LEN;
 	conn->window = sim_knob(ad, window);
 	conn->invalidate = sim_knob(ad, remote_inv) &&
 			   qp->connect_flags_valid &&

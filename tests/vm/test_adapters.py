@@ -19,6 +19,7 @@ ALWAYS = ("test_discovery_on_an_adapter_that_is_quick",)
 KINDS = {
     "usual": {},
     "MRs with gaps": {"sg_gaps": 1},
+    "integrity handover": {"integrity": 1},
     "two pages in an MR": {"max_pages": 2},
     "17 pages in an MR": {"max_pages": 17},
     "one SGE": {"max_sge": 1},
