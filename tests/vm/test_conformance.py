@@ -8,10 +8,21 @@ Recovery: as everywhere, see rig.py.
 
 import re
 
+import pytest
+
 from rig import IQN
 
 KERNELS = ("6.12",)
 BEYOND_LIMITS = "SG_IO ioctl failed"
+
+
+@pytest.fixture(name="tcp")
+def fixture_tcp(lun):
+    """A session with the same LUN over TCP."""
+    host = lun.host
+    (session,) = host.tcp.login(IQN, host.tcp_portal)
+    yield session
+    host.tcp.logout(session)
 
 
 def conformance(session_disk, guest, *tests):
@@ -36,26 +47,24 @@ def conformance(session_disk, guest, *tests):
     return failed, ran, said
 
 
-def test_conformance_is_that_of_iscsi_tcp(lun):
+def test_conformance_is_that_of_iscsi_tcp(lun, tcp):
     """No test of libiscsi's suite fails over iSER that passes over TCP on the same LUN.
 
     Those that fail in the whole suite are repeated alone over both, as what went before
     may be the reason. One test sends 1 MiB whatever the limit of the device is that it was
     told; what the block layer refuses for that never reaches a transport.
     """
-    host = lun.host
-    failed, ran, _ = conformance(lun.device, host.guest, "SCSI")
+    guest = lun.host.guest
+    failed, ran, _ = conformance(lun.device, guest, "SCSI")
     assert len(ran) > 150
-    (tcp,) = host.tcp.login(IQN, host.tcp_portal)
     only_iser = []
     for test in sorted(failed):
-        failed_alone, ran, said = conformance(lun.device, host.guest, test)
+        failed_alone, ran, said = conformance(lun.device, guest, test)
         assert ran == {test}
         if not failed_alone or BEYOND_LIMITS in said:
             continue
-        failed_tcp, ran, _ = conformance(tcp.disk, host.guest, test)
+        failed_tcp, ran, _ = conformance(tcp.disk, guest, test)
         assert ran == {test}
         if not failed_tcp:
             only_iser.append(said)
-    host.tcp.logout(tcp)
     assert not only_iser, "\n".join(only_iser)
