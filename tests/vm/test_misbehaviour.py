@@ -131,6 +131,8 @@ REASONS = {
         "target is lost": "at=rsp_read nth=3 do=abort",
         "connection will be dropped": "at=rsp_write nth=3 do=async val=2 off=0 val2=0;"
                                       "at=rsp_write nth=6 do=close",
+        "all will be dropped": "at=rsp_write nth=3 do=async val=3 off=0 val2=0;"
+                               "at=rsp_write nth=6 do=close",
         # which is all that can be seen of these
         "queue pair fails without a word": "at=rsp_write nth=3 do=qp_error",
         "queue pair fails at a registration": "at=wr_reg nth=6 do=qp_error",
@@ -250,6 +252,7 @@ AT_LOGIN = {
         "no QP at first": "at=create_qp count=2 do=fail errno=ENOMEM",
         "QP cannot be used": "at=modify_qp do=fail errno=EINVAL",
         "slow connect": "at=connect do=delay us=500000",
+        "connect that nobody waits for any more": "at=connect do=delay us=20000000",
         "no login response": "at=rsp_login do=drop",
         "ping during login": "at=rsp_login do=nopin val=0",
         "login refused": "at=rsp_login do=login class=2 detail=1",
