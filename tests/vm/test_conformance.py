@@ -18,11 +18,9 @@ BEYOND_LIMITS = "SG_IO ioctl failed"
 
 @pytest.fixture(name="tcp")
 def fixture_tcp(lun):
-    """A session with the same LUN over TCP."""
-    host = lun.host
-    (session,) = host.tcp.login(IQN, host.tcp_portal)
-    yield session
-    host.tcp.logout(session)
+    """A session with the same LUN over TCP, which the test has to end."""
+    (session,) = lun.host.tcp.login(IQN, lun.host.tcp_portal)
+    return session
 
 
 def conformance(session_disk, guest, *tests):
@@ -67,4 +65,5 @@ def test_conformance_is_that_of_iscsi_tcp(lun, tcp):
         assert ran == {test}
         if not failed_tcp:
             only_iser.append(said)
+    lun.host.tcp.logout(tcp)
     assert not only_iser, "\n".join(only_iser)

@@ -76,8 +76,7 @@ def tcp(lun):  # pylint: disable=redefined-outer-name
     target = Target(f"{IQN}-tcp", (BlockDisk("disk0", device=lun.store),), (portal,))
     lun.host.tgt.serve(target)
     (session,) = lun.host.tcp.login(target.iqn, portal)
-    yield session
-    lun.host.tcp.logout(session)
+    return session
 
 
 @pytest.mark.parametrize("family", ("ipv4", "ipv6"))
