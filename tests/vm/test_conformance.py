@@ -49,8 +49,8 @@ def test_conformance_is_that_of_iscsi_tcp(lun, tcp):
     """No test of libiscsi's suite fails over iSER that passes over TCP on the same LUN.
 
     Those that fail in the whole suite are repeated alone over both, as what went before
-    may be the reason. One test sends 1 MiB whatever the limit of the device is that it was
-    told; what the block layer refuses for that never reaches a transport.
+    may be the reason. What the block layer refuses never reaches a transport: one test, for one,
+    sends 1 MiB whatever the limit of the device is that it was told.
     """
     guest = lun.host.guest
     failed, ran, _ = conformance(lun.device, guest, "SCSI")
