@@ -297,13 +297,13 @@ class Battle:
         self.mark = self.pair.near.mark()
         self.pair.hostile.order(*orders)
 
-    def log(self, portal, since=None):
-        """What the kernel has logged of a portal since then, or since an attack began."""
-        return self.lines(f" {portal}: ", self.mark if since is None else since)
-
     def lines(self, words, since):
         """What the kernel has logged with these words since then."""
         return [line for line in self.pair.near.console(since).splitlines() if words in line]
+
+    def reasons(self):
+        """What the kernel has logged of the hostile target since an attack began, in one line."""
+        return " ".join(self.lines(f" {self.pair.hostile.portal}: ", self.mark))
 
     def lost(self, since):
         """How often the honest connection was lost since then."""
@@ -425,7 +425,7 @@ def test_memory_that_was_not_given(battle, name, network, note):
     assert verdict == ("done" if lets else "refused"), outcome
     assert outcome.ended == "answered" and not outcome.wrong, outcome
     # it is the access that was refused
-    assert WRONG_KEY not in "".join(battle.log(battle.pair.hostile.portal))
+    assert WRONG_KEY not in battle.reasons()
 
 
 @pytest.mark.parametrize("name", RACES)
@@ -443,7 +443,7 @@ def test_memory_that_is_just_being_answered(battle, name, network, note):
     assert in_time <= (0 if RACES[name] else RACED - 1), outcome
     assert outcome.ended == "answered" and not outcome.wrong, outcome
     # it is the writes that were refused
-    assert WRONG_KEY not in "".join(battle.log(battle.pair.hostile.portal))
+    assert WRONG_KEY not in battle.reasons()
 
 
 @pytest.mark.parametrize("name", HELD)
@@ -462,7 +462,7 @@ def test_invalidation_of_another_session(battle, network, order):
     """It costs who did it the connection; the command is not harmed, or done again."""
     outcome = battle.fight_held(f"{PATIENCE} --held {order}", "read")
     assert DROPPED in outcome.said and outcome.ended == "answered", outcome
-    assert FOREIGN_KEY[network] in "".join(battle.log(battle.pair.hostile.portal))
+    assert FOREIGN_KEY[network] in battle.reasons()
     assert not outcome.wrong, outcome
 
 
@@ -513,7 +513,7 @@ def test_a_pdu_that_does_not_belong_there(battle, network, order, kind):
     comes = (PDUS | SIW_SAYS if network == "siw" else PDUS)[order]
     drops = comes not in (KEPT, FAILED)
     outcome = battle.fight(f"{PATIENCE if drops else ''} {order}", kind=kind)
-    log = "\n".join(battle.log(battle.pair.hostile.portal))
+    log = battle.reasons()
     console = battle.pair.near.console(battle.mark)
     assert ("connection dropped" in log) == drops
     assert "ping timeout" not in console
@@ -537,7 +537,7 @@ def narrow(battle):
 def test_more_pdus_at_once_than_receives(battle, narrow, network, row, ends):
     """Who sends them has to wait, or they cost him the connection; too many do it anyway."""
     outcome = battle.fight(f"--row {row} flood", session=narrow)
-    log = "\n".join(battle.log(battle.pair.hostile.portal))
+    log = battle.reasons()
     # soft-iWARP hangs up where there is no receive
     ended = "connection dropped" in log or network == "siw" and "closed the connection" in log
     assert ended == (DROPPED in outcome.said), log
@@ -552,7 +552,7 @@ def test_bad_behaviour(battle, name):
     """It ends, for the reason that the log names, and then all is well."""
     orders, says, why = BEHAVIOUR[name]
     outcome = battle.fight(*orders, times=says.count("over"))
-    log = " ".join(battle.log(battle.pair.hostile.portal))
+    log = battle.reasons()
     assert re.search(why, log) if why else "connection dropped" not in log
     said = [line.split(": ")[0] for line in outcome.said if line != "ready"]
     assert sorted(said) == sorted(says), outcome
@@ -573,7 +573,7 @@ def test_an_answer_behind_an_abort(battle):
     """The command is not there any more."""
     outcome = battle.fight(f"{PATIENCE} late")
     assert DROPPED in outcome.said and outcome.ended == "answered", outcome
-    assert NO_REQUEST in "".join(battle.log(battle.pair.hostile.portal))
+    assert NO_REQUEST in battle.reasons()
     assert not outcome.wrong, outcome
 
 
@@ -613,7 +613,7 @@ def test_nothing_is_left_of_all_that(battle, tell):
     """The honest target's data were right all the time, and no memory is lost."""
     pair = battle.pair
     battle.end()
-    for line in battle.log(pair.portal, battle.begun):
+    for line in battle.lines(f" {pair.portal}: ", battle.begun):
         tell(f"honest connection: {line}")
     assert battle.lost(battle.begun) <= LOST_IN_ALL
     assert not in_the_end(battle.memory_lost), "lost (before, after)"
