@@ -441,7 +441,7 @@ static bool forge(struct connection *c, const struct plan *plan, const struct co
 	bool sent, kept;
 	struct pdu pdu;
 
-	if (!key.length)
+	if (attack->invalidates && !key.length)
 		return do_without(c, plan, command);
 	if (!move(c, command))
 		return false;
@@ -748,11 +748,13 @@ void attack_list(FILE *file)
  * @plan: what
  *
  * One plan about commands and one about other requests can wait at once.
+ * Connections are not refused any more.
  */
 void attack_order(const struct plan *plan)
 {
 	pthread_mutex_lock(&lock);
 	plans[!!plan->attack->at] = *plan;
+	refusals = 0;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -785,6 +787,8 @@ bool attack(struct connection *c, const struct command *command)
 		c->trusted = true;
 		return be_honest(c, &plan, command);
 	}
+	if (command->sent)
+		say("came with it: %u bytes", command->sent);
 	stay = plan.attack->run ? plan.attack->run(c, &plan, command) : forge(c, &plan, command);
 	say("over");
 	if (plan.attack->run != hold)

@@ -87,7 +87,9 @@ struct command {
 	uint8_t cdb[16];
 	uint32_t length;	/* expected data transfer length */
 	bool read, write;
-	struct key key;
+	const uint8_t *data;	/* that came with it, until another PDU is received */
+	uint32_t sent;		/* so many */
+	struct key key;		/* of the others; its length is 0 if there are none */
 };
 
 struct connection {

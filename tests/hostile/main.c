@@ -24,7 +24,7 @@ static const char usage[] =
 	"  --patience MS  for the connection to go (500)\n"
 	"  --row N        do it so often at once, not one after the other (1)\n"
 	"  --rows N       so many of these, in a flood (1)\n"
-	"  --refuse N     and refuse the next N connections\n"
+	"  --refuse N     and refuse the next N connections, or until the next order\n"
 	"  --invalidate   answer with Send with Invalidate\n"
 	"which memory, if not the command's own:\n"
 	"  --at BYTES     behind the beginning of the memory; may be negative\n"

@@ -2,9 +2,9 @@
 /*
  * An honest target: login, a disk of BLOCKS blocks, task management
  *
- * Just what an initiator needs to make a disk of it.  All writes are
- * solicited, so that each exposes memory.  What the initiator says of
- * itself is believed.
+ * Just what an initiator needs to make a disk of it.  Data come with a
+ * write if the initiator offers that; all others are solicited, so that
+ * memory is exposed.  What the initiator says of itself is believed.
  */
 #include <string.h>
 
@@ -82,7 +82,6 @@ static const struct answer answers[] = {
 	{ "AuthMethod", "None" },
 	{ "DataDigest", "None" },
 	{ "HeaderDigest", "None" },
-	{ "ImmediateData", "No" },
 	{ "InitialR2T", "Yes" },
 	{ "InitiatorAlias", NULL },
 	{ "InitiatorName", NULL },
@@ -213,7 +212,10 @@ static bool moves_blocks(const struct command *command)
 	       command->length <= SCRATCH;
 }
 
-/* Move what a command is about, if the initiator lets us. */
+/*
+ * Move what a command is about, if the initiator lets us; before another PDU
+ * is received.
+ */
 bool move(struct connection *c, const struct command *command)
 {
 	uint8_t *blocks = disk + first_block(command) * BLOCK;
@@ -222,9 +224,12 @@ bool move(struct connection *c, const struct command *command)
 		memcpy(scratch(c), blocks, command->length);
 		return rdma(c, IBV_WR_RDMA_WRITE, scratch(c), command->key, 1);
 	}
+	memcpy(blocks, command->data, command->sent);
+	if (!command->key.length)
+		return true;
 	if (!rdma(c, IBV_WR_RDMA_READ, scratch(c), command->key, 1))
 		return false;
-	memcpy(blocks, scratch(c), command->length);
+	memcpy(blocks + command->sent, scratch(c), command->key.length);
 	return true;
 }
 
@@ -285,13 +290,16 @@ static bool scsi_command(struct connection *c, const struct pdu *request)
 		.length = get32(bhs + 20),
 		.read = bhs[1] & 0x40,
 		.write = bhs[1] & 0x20,
+		.data = request->data,
+		.sent = get24(bhs + 5),
 	};
 	const uint8_t *stag = iser + (command.write ? 4 : 16);
 
 	memcpy(command.cdb, bhs + 32, sizeof(command.cdb));
 	c->cmd_sn = get32(bhs + 24) + 1;
-	if (command.read || command.write) {
-		command.key = (struct key){ get32(stag), get64(stag + 4), command.length };
+	if ((command.read || command.write) && command.sent < command.length) {
+		command.key = (struct key){ get32(stag), get64(stag + 4),
+					    command.length - command.sent };
 		remember_key(c, command.key);
 	}
 	return execute(c, &command);

@@ -31,6 +31,8 @@ VICTIM, LOOK, ENOUGH = "/tmp/victim.py", "/tmp/look", "/tmp/enough"
 # An attack takes a while in which it does not answer pings.
 SETTINGS = {"node.session.iscsi.DefaultTime2Wait": 0, "node.conn[0].timeo.login_timeout": 4,
             "node.conn[0].timeo.noop_out_interval": 15, "node.conn[0].timeo.noop_out_timeout": 15}
+# Each write exposes all of its memory.
+EXPOSED = SETTINGS | {"node.session.iscsi.ImmediateData": "No"}
 # LIO hangs if a login comes again while it is busy with the first
 HONESTLY = SETTINGS | {"node.conn[0].timeo.login_timeout": 60}
 DROPPED, KEPT, FAILED = "connection: dropped", "connection: kept", "failed"
@@ -40,6 +42,7 @@ SLOWEST = 60    # seconds that an I/O to it may take: as long as a connection is
 LOST_AT_ONCE, LOST_IN_ALL = 1, 2
 SLACK = 200     # objects of a size that processors and sessions may keep more of
 PATIENCE = "--patience 12000"   # with a connection that is to go
+HONEST = "--times 0 hang-up"
 
 # name: the command that is attacked, and what is done
 MEMORY = {
@@ -80,6 +83,17 @@ HELD = {
     "write to another session's write": ("write", "--write --held"),
     "own key, write to another session's address": ("read", "--write --held --other-va"),
 }
+# of a write that has data in its Send: all if it is short, else its first bytes. Places are
+# relative to what was not sent.
+AT_ONCE_SENT, SHORT = 8192, 4096
+SENT = {
+    "read of what a write has sent": (LENGTH, f"--at -{AT_ONCE_SENT}"),
+    "read of what a write has sent, after": (LENGTH, f"--after --at -{AT_ONCE_SENT}"),
+    "read across what a write has sent": (LENGTH, "--at -256"),
+    "write to what a write has sent": (LENGTH, f"--write --at -{AT_ONCE_SENT}"),
+    "key of an earlier command, at a write that was sent whole": (SHORT, "--write --ago 1"),
+}
+SENT_WHOLE = ("--ago 1 invalidate", "r2t", "data-in")
 # the memory of each is within pages that have other data as well
 INSIDE = tuple(name for name in MEMORY if re.search("beyond|across|before", name))
 # many accesses right behind the answer: some may still be in time, before the command is finished
@@ -267,8 +281,8 @@ class Battle:
         pair.near.put(REPO / "tests" / "vm" / "guest" / "victim.py", VICTIM)
         there = pair.hostile.portal
         sessions = [session for login in ((IQN, pair.portal, HONESTLY),
-                                          (TARGET.iqn, there, SETTINGS),
-                                          (OTHER.iqn, there, SETTINGS))
+                                          (TARGET.iqn, there, EXPOSED),
+                                          (OTHER.iqn, there, EXPOSED))
                     for session in initiator.login(*login)]
         memory, begun = initiator.memory(), pair.near.mark()
         slowest = SLOWEST * pair.near.kernel.patience
@@ -284,6 +298,13 @@ class Battle:
         """The honest target was honest to the end, and all goes."""
         self.pair.near.run(f"touch {ENOUGH}")
         self.io.wait(timeout=120)
+
+    def guest(self, **settings):
+        """A session for one test."""
+        (session,) = self.pair.initiator.login(GUEST.iqn, self.pair.hostile.portal,
+                                               SETTINGS | settings)
+        yield session
+        self.leave(session)
 
     def leave(self, *sessions):
         """End some sessions, unless a failure has ended all."""
@@ -328,9 +349,9 @@ class Battle:
         assert self.lost(self.mark) <= LOST_AT_ONCE, "the honest connection is lost too often"
         return True
 
-    def command(self, kind, session, block=BLOCK, how=""):
+    def command(self, kind, session, block=BLOCK, how="", length=LENGTH):
         """One command for a place that is attacked."""
-        length = LENGTH - (1024 if "inside" in how else 0)
+        length -= 1024 if "inside" in how else 0
         return self.pair.near.spawn(
             f"python3 {VICTIM} {session.disk} {kind} {block} {length} {LOOK} {how}")
 
@@ -344,10 +365,10 @@ class Battle:
         self.attacks += said.count("over")
         return Outcome(said, " ".join({each.stdout.split("\n")[0] for each in ended}), wrong)
 
-    def fight(self, *orders, kind="read", times=1, how="", session=None):
+    def fight(self, *orders, kind="read", times=1, session=None, **how):
         """Attack one command; when so many attacks are over, look."""
         self.attack(*orders)
-        victim = self.command(kind, session or self.session, how=how)
+        victim = self.command(kind, session or self.session, **how)
         self.pair.hostile.wait_for("over", times=times)
         return self.look(victim)
 
@@ -467,11 +488,41 @@ def test_invalidation_of_another_session(battle, network, order):
 
 
 @pytest.fixture
+def sending(battle):
+    """A session whose writes have data in their Sends."""
+    yield from battle.guest()
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_memory_that_was_sent(battle, sending, name, network, note):
+    """It is not exposed as well."""
+    length, options = SENT[name]
+    outcome = battle.fight(f"{PATIENCE} {options} memory", kind="write", session=sending,
+                           length=length, how="burst" if "--ago" in options else "")
+    verdict = outcome.verdict(access(options), network)
+    note(name, verdict, outcome)
+    assert f"came with it: {min(length, AT_ONCE_SENT)} bytes" in outcome.said, outcome
+    assert verdict == "refused", outcome
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
+
+
+@pytest.mark.parametrize("order", SENT_WHOLE)
+def test_an_answer_to_a_write_that_was_sent_whole(battle, sending, order):
+    """It was given no key that it could invalidate, and nothing that it could ask for."""
+    outcome = battle.fight(f"{PATIENCE} {order}", kind="write", session=sending, length=SHORT,
+                           how="burst")
+    assert f"came with it: {SHORT} bytes" in outcome.said, outcome
+    assert DROPPED in outcome.said and outcome.ended == "answered", outcome
+    assert re.search(PDUS[order], battle.reasons())
+    assert not outcome.wrong, outcome
+
+
+@pytest.fixture
 def crowd(battle, sampled):
     """Some sessions with the hostile target."""
     initiator, many = battle.pair.initiator, {"node.session.nr_sessions": SIDE_BY_SIDE}
     others = [] if sampled else initiator.login(TARGET.iqn, battle.pair.hostile.portal,
-                                                SETTINGS | many)
+                                                EXPOSED | many)
     yield [battle.session, *others]
     battle.leave(*others)
 
@@ -527,10 +578,7 @@ def test_a_pdu_that_does_not_belong_there(battle, network, order, kind):
 @pytest.fixture
 def narrow(battle):
     """A session that has few receives."""
-    initiator = battle.pair.initiator
-    (session,) = initiator.login(GUEST.iqn, battle.pair.hostile.portal, SETTINGS | FEW_TASKS)
-    yield session
-    battle.leave(session)
+    yield from battle.guest(**FEW_TASKS)
 
 
 @pytest.mark.parametrize("row,ends", AT_ONCE.items())
@@ -557,6 +605,27 @@ def test_bad_behaviour(battle, name):
     said = [line.split(": ")[0] for line in outcome.said if line != "ready"]
     assert sorted(said) == sorted(says), outcome
     assert outcome.ended == "answered" and not outcome.wrong, outcome
+
+
+@pytest.fixture
+def resigned(battle):
+    """A session whose commands wait for its recovery for a moment only."""
+    yield from battle.guest(**{"node.session.timeo.replacement_timeout": 3})
+
+
+def test_connections_refused_for_good(battle, resigned):
+    """Commands fail when their time is over; and it is a session again as soon as it can be."""
+    def state():
+        return battle.pair.near.read(
+            f"/sys/class/iscsi_session/session{resigned.number}/state").strip()
+    battle.attack("--refuse 1000000 hang-up")
+    victim = battle.command("read", resigned)
+    assert not in_the_end(lambda: not victim.stdout), "the command has not ended"
+    assert state() == "FREE" and "refused" in battle.pair.hostile.said()
+    battle.pair.hostile.order(HONEST)
+    assert not in_the_end(lambda: state() != "LOGGED_IN"), state()
+    outcome = battle.look(victim)
+    assert outcome.ended == FAILED and not outcome.wrong, outcome
 
 
 @pytest.fixture
