@@ -56,7 +56,7 @@ while :; do
     timeout 20 sg_inq $disk
     timeout 20 sg_vpd -p 0xb0 $disk
     timeout 20 sg_raw -r 4096 $disk 28 00 ff ff ff fe 00 00 01 00
-    timeout 20 sg_unmap --lba=8 --num=64 $disk
+    timeout 20 sg_unmap --force --lba=8 --num=64 $disk
     timeout 20 sg_reset --device $disk
     timeout 20 fio --name=io --thread --filename=$disk --rw=randrw --bs=8k --size=1m \\
         --iodepth=32 --ioengine=libaio --direct=1 --continue_on_error=all

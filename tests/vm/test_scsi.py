@@ -56,7 +56,7 @@ def test_unmap_makes_zeros(lun):
         set -e
         head -c 1M /dev/urandom >/tmp/data
         dd if=/tmp/data of=$DEVICE bs=1M oflag=direct
-        sg_unmap --lba=256 --num=512 $DEVICE
+        sg_unmap --force --lba=256 --num=512 $DEVICE
         dd if=/dev/zero of=/tmp/data bs=512 seek=256 count=512 conv=notrunc
         cmp -n 1M /tmp/data $STORE
         dd if=$DEVICE bs=1M count=1 iflag=direct | cmp - /tmp/data""")
