@@ -129,14 +129,18 @@ iser_session_create(struct iscsi_endpoint *ep, u16 cmds_max, u16 qdepth,
 	return cls_session;
 }
 
+/*
+ * The session is last, and holds the host until then: it has the reference to
+ * this module, and freeing a host can take a while.
+ */
 static void iser_session_destroy(struct iscsi_cls_session *cls_session)
 {
 	struct Scsi_Host *shost = iscsi_session_to_shost(cls_session);
 
 	iscsi_session_remove(cls_session);
 	iscsi_host_remove(shost, false);
-	iscsi_session_free(cls_session);
 	iscsi_host_free(shost);
+	iscsi_session_free(cls_session);
 }
 
 static struct iscsi_cls_conn *
