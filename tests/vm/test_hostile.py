@@ -91,7 +91,7 @@ SENT = {
     "read of what a write has sent, after": (LENGTH, f"--after --at -{AT_ONCE_SENT}"),
     "read across what a write has sent": (LENGTH, "--at -256"),
     "write to what a write has sent": (LENGTH, f"--write --at -{AT_ONCE_SENT}"),
-    "key of an earlier command, at a write that was sent whole": (SHORT, "--write --ago 1"),
+    "earlier key, at a write that was sent whole": (SHORT, "--write --ago 1"),
 }
 SENT_WHOLE = ("--ago 1 invalidate", "r2t", "data-in")
 # the memory of each is within pages that have other data as well
