@@ -42,7 +42,7 @@ SLOWEST = 60    # seconds that an I/O to it may take: as long as a connection is
 LOST_AT_ONCE, LOST_IN_ALL = 1, 2
 SLACK = 200     # objects of a size that processors and sessions may keep more of
 PATIENCE = "--patience 12000"   # with a connection that is to go
-HONEST = "--times 0 hang-up"
+HONEST = "--times 0 hang-up"      # as nothing is attacked any more
 
 # name: the command that is attacked, and what is done
 MEMORY = {
@@ -615,15 +615,13 @@ def resigned(battle):
 
 def test_connections_refused_for_good(battle, resigned):
     """Commands fail when their time is over; and it is a session again as soon as it can be."""
-    def state():
-        return battle.pair.near.read(
-            f"/sys/class/iscsi_session/session{resigned.number}/state").strip()
+    initiator = battle.pair.initiator
     battle.attack("--refuse 1000000 hang-up")
     victim = battle.command("read", resigned)
     assert not in_the_end(lambda: not victim.stdout), "the command has not ended"
-    assert state() == "FREE" and "refused" in battle.pair.hostile.said()
+    assert initiator.state(resigned) == "FREE" and "refused" in battle.pair.hostile.said()
     battle.pair.hostile.order(HONEST)
-    assert not in_the_end(lambda: state() != "LOGGED_IN"), state()
+    initiator.wait_for(resigned, "LOGGED_IN", 60)
     outcome = battle.look(victim)
     assert outcome.ended == FAILED and not outcome.wrong, outcome
 

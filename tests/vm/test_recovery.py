@@ -29,17 +29,6 @@ IMPATIENT = {"node.session.timeo.replacement_timeout": 5,
              "node.conn[0].timeo.noop_out_interval": 2, "node.conn[0].timeo.noop_out_timeout": 3}
 
 
-def state_file(session):
-    """Where the kernel says in what state a session is."""
-    return f"/sys/class/iscsi_session/session{session.number}/state"
-
-
-def wait_for(initiator, session, wanted, seconds):
-    """Wait until the session is in a state."""
-    initiator.guest.run(f"until grep -q {wanted} {state_file(session)}; do sleep 0.1; done",
-                        timeout=seconds)
-
-
 def test_the_portal_is_disabled_for_ten_seconds(host):
     """I/O stops, resumes by itself, and all data is right."""
     target = Target(IQN)
@@ -47,11 +36,11 @@ def test_the_portal_is_disabled_for_ten_seconds(host):
     io = host.guest.spawn(IO.format(disk=session.disk, seconds=WARM_UP + 10 + AFTER))
     time.sleep(WARM_UP)
     host.target.disable(target)
-    wait_for(host.initiator, session, "FAILED", 30)
+    host.initiator.wait_for(session, "FAILED", 30)
     time.sleep(10)
     assert io.poll() is None
     host.target.enable(target)
-    wait_for(host.initiator, session, "LOGGED_IN", 60)
+    host.initiator.wait_for(session, "LOGGED_IN", 60)
     io.wait(timeout=120)
     assert [each.number for each in host.initiator.sessions()] == [session.number]
 
@@ -66,9 +55,9 @@ def test_the_link_is_down_for_twenty_seconds(pair):
     pair.near.link("eth0", False)
     time.sleep(20)
     assert io.poll() is None
-    wait_for(pair.initiator, session, "FAILED", 10)
+    pair.initiator.wait_for(session, "FAILED", 10)
     pair.near.link("eth0", True)
-    wait_for(pair.initiator, session, "LOGGED_IN", 90)
+    pair.initiator.wait_for(session, "LOGGED_IN", 90)
     io.wait(timeout=120)
     assert [each.number for each in pair.initiator.sessions()] == [session.number]
 
@@ -142,13 +131,13 @@ def ride_out(initiator, stays, goes, take, give):
         io = guest.spawn(IO.format(disk=disk, seconds=WARM_UP + 25 + AFTER))
         time.sleep(WARM_UP)
         take()
-        wait_for(initiator, goes, "FAILED", 60)
+        initiator.wait_for(goes, "FAILED", 60)
         failed = written(guest, disk)
         time.sleep(10)
         assert written(guest, disk) > failed and io.poll() is None
-        assert guest.read(state_file(stays)).strip() == "LOGGED_IN"
+        assert initiator.state(stays) == "LOGGED_IN"
         give()
-        wait_for(initiator, goes, "LOGGED_IN", 90)
+        initiator.wait_for(goes, "LOGGED_IN", 90)
         io.wait(timeout=120)
 
 

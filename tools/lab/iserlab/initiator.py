@@ -166,6 +166,15 @@ class Initiator:
             f"/sys/class/iscsi_connection/connection{session.number}:0/*; true").stdout
         return dict(re.findall(r"^\S*/(\w+):(.*)$", said, re.MULTILINE))
 
+    def state(self, session):
+        """In what state the kernel says that a session is."""
+        return self.guest.read(_state(session)).strip()
+
+    def wait_for(self, session, wanted, seconds):
+        """Wait until a session is in a state."""
+        self.guest.run(f"until grep -q {wanted} {_state(session)}; do sleep 0.1; done",
+                       timeout=seconds)
+
     def show(self, session, level=3):
         """`iscsiadm -m session -P3` as a dictionary."""
         said = self.guest.run(f"iscsiadm -m session -r {session.number} -P {level}").stdout
@@ -219,6 +228,10 @@ for session in /sys/class/iscsi_session/session*; do
 	done
 done
 """
+
+
+def _state(session):
+    return f"/sys/class/iscsi_session/session{session.number}/state"
 
 
 def _credentials(chap):
