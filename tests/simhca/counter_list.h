@@ -96,6 +96,7 @@ SIM_COUNTER(v_sync_unknown)
 SIM_COUNTER(v_dma_leak)			/* mappings left at the end */
 SIM_COUNTER(v_itt_live_rkey)		/* task tag reused while its old rkey lived */
 SIM_COUNTER(v_resend_changed)		/* Send changed before it was acknowledged */
+SIM_COUNTER(v_resend_login)		/* likewise, a login or text request */
 
 /* violations: registrations */
 SIM_COUNTER(v_mr_bad_key)		/* key of no MR, or of an invalid one */
@@ -118,6 +119,7 @@ SIM_COUNTER(v_object_leak)		/* objects left when the device went */
 
 /* violations: the wire */
 SIM_COUNTER(v_cmdsn)			/* posting order is not CmdSN order */
+SIM_COUNTER(v_statsn)			/* confirms a StatSN that was not sent yet */
 SIM_COUNTER(v_proto)			/* anything else the RFCs forbid */
 
 #undef SIM_COUNTER

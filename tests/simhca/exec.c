@@ -198,7 +198,8 @@ static bool read_again(struct sim_qp *qp, u32 pos)
 	if (!sges_sum(qp, sges_at(&qp->sq, pos), wqe->num_sge, &sum))
 		return false;
 	if (sum != wqe->csum)
-		sim_violation(qp->ad, SIM_C_v_resend_changed,
+		sim_violation(qp->ad, wqe->login ? SIM_C_v_resend_login :
+						   SIM_C_v_resend_changed,
 			      "QP %u: Send of %u bytes changed before it was acknowledged",
 			      qp->ib.qp_num, wqe->bytes);
 	return true;
@@ -250,6 +251,15 @@ static void ack_sends(struct sim_qp *qp, bool all)
 
 /* ---- the send queue ---------------------------------------------------- */
 
+/* Of these an initiator has one buffer, and the next one may be in it. */
+static bool is_login(const u8 *pdu, u32 len)
+{
+	u8 opcode = len < HDR_LEN ? 0 :
+		    pdu[sizeof(struct iser_ctrl)] & ISCSI_OPCODE_MASK;
+
+	return opcode == ISCSI_OP_LOGIN || opcode == ISCSI_OP_TEXT;
+}
+
 static enum ib_wc_status exec_send(struct sim_qp *qp, u32 pos)
 {
 	struct sim_wqe *wqe = wqe_at(&qp->sq, pos);
@@ -265,6 +275,7 @@ static enum ib_wc_status exec_send(struct sim_qp *qp, u32 pos)
 	if (!sges_copy(qp, sges, wqe->num_sge, qp->ad->rxbuf, wqe->bytes,
 		       false))
 		return IB_WC_LOC_PROT_ERR;
+	wqe->login = is_login(qp->ad->rxbuf, wqe->bytes);
 	wqe->csum = 0;
 	if (sim_knob(qp->ad, resend))
 		sges_sum(qp, sges, wqe->num_sge, &wqe->csum);

@@ -56,7 +56,10 @@ static void fuzz_wr(struct sim_adapter *ad, struct sim_act *act)
 	act->val = 1 + below(ad, IB_WC_GENERAL_ERR);
 }
 
-/* Nothing of it is wrong, and mostly it is as usual. */
+/*
+ * Nothing of it is wrong, and mostly it is as usual.  And how bad PDUs are:
+ * what ends a connection at once lets nothing else be tried on it.
+ */
 static void fuzz_pace(struct sim_adapter *ad)
 {
 	static const struct {
@@ -70,6 +73,7 @@ static void fuzz_pace(struct sim_adapter *ad)
 		{ SIM_K_irq_delay_us, { 0, 0, 100, 2000 } },
 		{ SIM_K_remote_inv, { 1, 1, 1, 0 } },
 		{ SIM_K_initial_r2t, { 1, 1, 0, 0 } },
+		{ SIM_K_odds, { 2, 16, 128, 1024 } },
 	};
 	int i;
 
@@ -191,12 +195,13 @@ static void odd_field(struct sim_adapter *ad, struct sim_pdu *pdu)
 		{ 28, 4 }, { 32, 4 }, { 36, 4 }, { 40, 4 }, { 44, 4 },
 	};
 	u8 *bhs = (u8 *)sim_pdu_bhs(pdu);
-	u32 n = below(ad, ARRAY_SIZE(fields) + 2), i;
+	u32 data = pdu->len > HDR_LEN ? 2 : 0;
+	u32 n = below(ad, ARRAY_SIZE(fields) + data), i;
 
 	if (n < ARRAY_SIZE(fields))
 		for (i = 0; i < fields[n][1]; i++)
 			bhs[fields[n][0] + i] = sim_random(ad);
-	else if (pdu->len > HDR_LEN)
+	else
 		pdu->buf[HDR_LEN + below(ad, pdu->len - HDR_LEN)] =
 			sim_random(ad);
 }

@@ -413,6 +413,7 @@ struct sim_wqe {
 	bool solicited;
 	bool held;
 	bool on_wire;		/* a Send whose buffers may be read again */
+	bool login;		/* a Send with a login or text request */
 	u32 key;
 	u32 csum;
 	u32 bytes;

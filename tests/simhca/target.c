@@ -315,7 +315,7 @@ static struct sim_pdu *corrupt(struct sim_conn *conn, struct sim_pdu *pdu)
 		return rekey(pdu, act.bytes);
 	case SIM_DO_random:
 		sim_count(conn->ad, pdus_fuzzed);
-		if (sim_fuzz_pdu(conn->ad, pdu, 8))
+		if (sim_fuzz_pdu(conn->ad, pdu, sim_knob(conn->ad, odds)))
 			sim_count(conn->ad, pdus_odd);
 		break;
 	case SIM_DO_flood:
@@ -789,8 +789,10 @@ static void check_statsn(struct sim_conn *conn, const struct iscsi_hdr *hdr)
 
 	/* every request has ExpStatSN at the same place */
 	if ((s32)(sn - conn->statsn) > 0 && conn->phase == SIM_CONN_FULL)
-		sim_proto(conn, "PDU %#x: ExpStatSN %u, the next is %u",
-			  hdr->opcode, sn, conn->statsn);
+		sim_violation(conn->ad, SIM_C_v_statsn,
+			      "QP %u: PDU %#x: ExpStatSN %u, the next is %u",
+			      conn->qp->ib.qp_num, hdr->opcode, sn,
+			      conn->statsn);
 }
 
 /**

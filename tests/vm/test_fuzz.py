@@ -19,25 +19,32 @@ import pytest
 from iserlab import reports
 
 KERNELS = ("debug",)
-# Lengths of requests. A command is shorter, or has a block of data.
-SEND_TARGETS, LOGINS = 76 + 16, range(76 + 128, 76 + 512)
 IDLE = 300      # seconds without anything bad would show nothing
-SESSIONS = {"node.session.nr_sessions": 3, "node.session.timeo.replacement_timeout": 15}
+# More sessions than processors, as some of them always wait; and not for long for one that is lost,
+# as iscsid does nothing else while the last words of a session wait for it.
+SESSIONS = {"node.session.nr_sessions": 6, "node.session.timeo.replacement_timeout": 3}
 
-# One of what is rare, as chance could leave it out of a short run; and then chance.
+# Rules that are broken for a good reason. A target that lies about StatSN is told its own lies. A
+# login or text request may give way to the next one, see iser_xmit_login(). And who is told that a
+# login goes on goes on with it.
+EXCUSED = ("v_statsn", "v_resend_login")
+MISLED = re.compile("v_proto: .* opcode 0x43$")
+
+# One of what is rare, as chance could leave it out of a short run; and then chance. What ends a
+# connection is rare: each costs a login, and what else could be tried on it.
 RULES = """
 at=cmd nth=90 do=port_down val=300000
 at=cmd nth=120 do=dev_fatal
 at=cmd nth=150 do=remove
-at=rsp_login nth=5 every=5 count=0 do=random seed={seed}
+at=rsp_login nth=5 every=12 count=0 do=random seed={seed}
 at=rsp_text nth=1 every=2 count=0 do=random
 at=rsp_logout nth=1 every=2 count=0 do=random
-at=connect nth=4 every=4 count=0 do=random
-at=rsp_read nth=9 every=31 count=0 do=flood val=64
+at=connect nth=4 every=12 count=0 do=random
+at=rsp_read nth=9 every=301 count=0 do=flood val=64
 at=rsp nth=2 every=2 count=0 do=random
-at=recv nth=300 every=307 count=0 do=random
-at=wr nth=400 every=401 count=0 do=random
-at=cmd nth=50 every=53 count=0 do=random
+at=recv nth=300 every=1009 count=0 do=random
+at=wr nth=400 every=1511 count=0 do=random
+at=cmd nth=50 every=211 count=0 do=random
 """
 
 # Errors are expected. What matters is that it is of all kinds and never ends.
@@ -49,24 +56,23 @@ while :; do
     name=$(basename "${{disks[{number}]}}")
     disk=/dev/$name
     echo 5 >/sys/block/$name/device/timeout || {{ sleep 1; continue; }}
-    for bytes in 65536 512 4096 1048576; do
-        timeout 20 dd if=$disk of=/dev/null bs=$bytes count=40 iflag=direct
-        timeout 20 dd if=/dev/zero of=$disk bs=$bytes count=20 oflag=direct conv=nocreat
-    done
+    echo running >/sys/block/$name/device/state
+    timeout 60 fio --name=io --thread --filename=$disk --rw=randrw --size=256m --number_ios=3000 \\
+        --bssplit=512/20:4k/40:16k/20:64k/15:1m/5 --iodepth=32 --ioengine=libaio --direct=1 \\
+        --continue_on_error=all
+    timeout 20 dd if=$disk of=/dev/null bs=64k count=20
     timeout 20 sg_inq $disk
     timeout 20 sg_vpd -p 0xb0 $disk
     timeout 20 sg_raw -r 4096 $disk 28 00 ff ff ff fe 00 00 01 00
     timeout 20 sg_unmap --force --lba=8 --num=64 $disk
     timeout 20 sg_reset --device $disk
-    timeout 20 fio --name=io --thread --filename=$disk --rw=randrw --bs=8k --size=1m \\
-        --iodepth=32 --ioengine=libaio --direct=1 --continue_on_error=all
 done
 """
 
 # iscsid gives a session up when a login is refused for good, as a mad target may do.
 COME_AND_GO = """
 exec >/dev/null 2>&1
-while sleep 2; do
+while sleep 5; do
     for state in $(grep -l LOGGED_IN /sys/class/iscsi_session/*/state | shuf -n 1); do
         session=${state%/state}
         iscsiadm -m session -r "${session##*session}" -u
@@ -85,7 +91,7 @@ $ask -o update -n discovery.sendtargets.timeo.login_timeout -v 5 \\
     -n discovery.sendtargets.timeo.active_timeout -v 5
 while [ -e {asking} ]; do
     $ask -o nonpersistent -D
-    sleep 1
+    sleep 3
 done
 """
 
@@ -115,17 +121,6 @@ def go_mad(sim, seed, enough, jobs):
         assert time.monotonic() - since < IDLE, f"nothing was mutated for {IDLE} s; seed {seed}"
 
 
-def allowed(note):
-    """Whether a rule was broken for a good reason.
-
-    A target that lies about StatSN is told its own lies. And a login or text request may give way
-    to the next one, see iser_xmit_login(): these are of lengths that nothing else has.
-    """
-    changed = re.search(r"v_resend_changed: .* of (\d+) bytes", note)
-    login = changed and (int(changed[1]) == SEND_TARGETS or int(changed[1]) in LOGINS)
-    return login or note.startswith("v_proto")
-
-
 @pytest.mark.timeout(6 * 3600)
 def test_a_target_that_is_mad(sim, request, tell):
     """Never a report, never a leak, and all is well afterwards."""
@@ -135,6 +130,8 @@ def test_a_target_that_is_mad(sim, request, tell):
     # else a login with unsolicited data would be a matter of chance
     sim.hca.set(initial_r2t=0)
     sessions = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(), SESSIONS)
+    # whatever it looks at comes late, or never
+    sim.guest.run("udevadm control --stop-exec-queue")
     sim.guest.write(ASKING, "")
     asking = sim.guest.spawn(ASK.format(asking=ASKING, portal=sim.hca.portal()))
     jobs = [sim.guest.spawn(LOAD.format(number=number)) for number in range(len(sessions))]
@@ -152,7 +149,7 @@ def test_a_target_that_is_mad(sim, request, tell):
     finally:
         counted, hits = sim.hca.counters(), sim.hca.hits()
         sim.hca.calm()
-        sim.guest.run(f"rm {ASKING}")
+        sim.guest.run(f"rm {ASKING}; udevadm control --start-exec-queue")
         for job in jobs:
             job.kill()
     tell(f"fuzz: seed {seed}: {counted['pdus_fuzzed']} PDUs mutated of {counted['pdus_out']}, "
@@ -166,11 +163,12 @@ def test_a_target_that_is_mad(sim, request, tell):
     sim.initiator.clear()
     sim.io(sim.login())
     sim.initiator.clear()
-    broken = [note for note in sim.hca.violations() if not allowed(note)]
+    broken = [note for note in sim.hca.violations()
+              if not note.startswith(EXCUSED) and not MISLED.match(note)]
     assert not broken, "\n".join(broken)
     assert not sim.left()
     leaks = sim.guest.leaks()
     assert not leaks, leaks
     assert all(hits), f"rules that never acted: {hits}"
-    assert counted["pdus_odd"] > counted["pdus_fuzzed"] // 16
+    assert counted["pdus_odd"] > counted["pdus_fuzzed"] // 64
     assert counted["bytes_unsolicited"] and counted["connects"] > 1
