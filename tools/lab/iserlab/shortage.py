@@ -80,21 +80,27 @@ print(failed, os.pread(count, 20, 0).decode())
 os.write(count, b"0")
 END"""
 # What allocates, with all who called it.
+EVENTS = {"failslab": "kmalloc kmem_cache_alloc", "fail_page_alloc": "mm_page_alloc"}
 WATCH = """
 set -e
 cd /sys/kernel/tracing
 echo 100000 >buffer_size_kb
 echo 1 >options/stacktrace
 echo 1 >options/sym-offset
-for event in kmalloc kmem_cache_alloc mm_page_alloc; do echo 1 >events/kmem/$event/enable; done
+for event in {events}; do echo 1 >events/kmem/$event/enable; done
 """
-# The innermost function of the module in each stack; the kernel's inline ones do not count.
+# The innermost function of the module in each stack; the kernel's inline ones do not count. Nor
+# does what can't be had again: a small allocation needs a page by chance, and a large one is pages.
 PLACES = r"""
 set -e
 cd /sys/kernel/tracing
 echo >set_event
-awk '!/^ => / { seen = 0 } / => iser_.*\[ib_iser\]/ && !seen { print $2; seen = 1 }' trace |
-    sort -u
+awk '
+    function end() { if (place && !chance) print place; place = chance = "" }
+    !/^ => / { end() }
+    /^ => (new_slab|allocate_slab|stack_depot_save|[_k]*malloc_large)/ { chance = 1 }
+    /^ => iser_.*\[ib_iser\]/ && !place { place = $2 }
+    END { end() }' trace | sort -u
 """
 UNWATCH = """
 cd /sys/kernel/tracing
@@ -111,7 +117,7 @@ class Shortage:
     def __init__(self, guest, kind):
         self.guest, self.kind = guest, kind
         self.count = 2          # the kernel's own
-        self.happened = False   # at the last time
+        self.times = 0          # that it happened
         self.guest.run(SET_UP.format(kind=kind, at=self.count) + DISARM.format(kind=kind),
                        timeout=120)
 
@@ -123,8 +129,8 @@ class Shortage:
         try:
             yield
         finally:
-            self.happened = self.guest.run(DISARM.format(kind=self.kind),
-                                           timeout=120).stdout == "0\n"
+            self.times += self.guest.run(DISARM.format(kind=self.kind),
+                                         timeout=120).stdout == "0\n"
         self.count = at
 
 
@@ -150,13 +156,13 @@ def load(guest, nth):
     return not failed, not left
 
 
-def places(guest, play):
-    """Where the module has something allocated while a function plays.
+def places(guest, kind, play):
+    """Where the module has something allocated of that kind while a function plays.
 
     Returns return addresses by their names, which are as in the kernel's traces.
     """
     try:
-        guest.run(WATCH, timeout=300)
+        guest.run(WATCH.format(events=EVENTS[kind]), timeout=300)
         play()
         names = guest.run(PLACES, timeout=600).stdout.split()
     finally:
