@@ -5,10 +5,10 @@ Normally: each test runs on each kernel. It asks for `lun` (a LUN that is logged
 `host` (one guest with nothing on it), for `pair` (two guests) or for `sim` (a guest with a
 simulated adapter), and gets it from the rig of that kernel, see rig.py.
 
-What a file may say about its tests: KERNELS they run on by default, if not on the stock ones;
-those they are CAPABLE of, if not all; SAMPLE, if by default only every so many of them runs on a
-kernel, or {kernel: so many}, and ALWAYS, names of those that do in any case, or of what these are
-about.
+What a file may say about its tests: KERNELS they run on by default, if not on the stock ones and
+the debug kernel; those they are CAPABLE of, if not all; SAMPLE, if by default only every so many
+of them runs on a kernel, or {kernel: so many}, and ALWAYS, names of those that do in any case, or
+of what these are about.
 
 Recovery: a test fails if a kernel reported a bug while it ran, whatever else it found. A
 failed test shows the end of its guests' logs, and leaves them in results/ whole.
@@ -30,6 +30,9 @@ from rig import RESULTS, Rig  # noqa: E402
 STOCK_KERNELS = ("6.1", "6.12")
 CHECKED = ("debug", "mainline")
 ALL_KERNELS = (*STOCK_KERNELS, *CHECKED)
+DEFAULT_KERNELS = (*STOCK_KERNELS, "debug")
+# every so many of the tests of a file that does not say how many, unless that kernel is named
+FEW_ON = {"debug": 12}
 # what only some kernels have: soft-iWARP
 CAPABLE = {"siw": CHECKED}
 
@@ -62,7 +65,7 @@ def pytest_generate_tests(metafunc):
     """Each test on each kernel."""
     option = metafunc.config.getoption
     names = option("kernel") or (ALL_KERNELS if option("all") else
-                                 getattr(metafunc.module, "KERNELS", STOCK_KERNELS))
+                                 getattr(metafunc.module, "KERNELS", DEFAULT_KERNELS))
     marks = {name: pytest.mark.xdist_group(group(metafunc, name)) for name in names}
     metafunc.parametrize("rig", [pytest.param(name, marks=mark) for name, mark in marks.items()],
                          indirect=True, scope="session")
@@ -92,18 +95,18 @@ def always(item):
     return not names.isdisjoint(getattr(item.module, "ALWAYS", ()))
 
 
-def step(module, kernel):
+def step(module, kernel, few):
     """Of how many tests in a file one is enough on a kernel."""
-    said = getattr(module, "SAMPLE", 1)
-    return said.get(kernel, 1) if isinstance(said, dict) else said
+    said = getattr(module, "SAMPLE", {})
+    return said.get(kernel, few.get(kernel, 1)) if isinstance(said, dict) else said
 
 
-def chosen(items, sampled):
+def chosen(items, sampled, few):
     """Those tests that are to be run, the last ones first."""
     seen = Counter()
     for item in filter(capable, reversed(items)):
         where = item.module, item.callspec.params["rig"]
-        if not sampled or always(item) or seen[where] % step(*where) == 0:
+        if not sampled or always(item) or seen[where] % step(*where, few) == 0:
             yield item
         seen[where] += 1
 
@@ -113,7 +116,8 @@ def pytest_collection_modifyitems(config, items):
 
     Then one kernel after the other: a process keeps its guests for as long as it stays with one.
     """
-    wanted = list(chosen(items, not everything(config)))[::-1]
+    few = {} if config.getoption("kernel") else FEW_ON
+    wanted = list(chosen(items, not everything(config), few))[::-1]
     config.hook.pytest_deselected(items=[item for item in items if item not in wanted])
     items[:] = sorted(wanted, key=lambda item: ALL_KERNELS.index(item.callspec.params["rig"]),
                       reverse=True)

@@ -22,6 +22,7 @@ from iserlab.hostile import GUEST, OTHER, TARGET
 from iserlab.target import Target
 from rig import IQN, REPO, in_the_end, more
 
+KERNELS = ("6.1", "6.12")    # all with --all
 SAMPLE = 16
 ALWAYS = ("write after a read", "write after a read, invalidated",
           "test_nothing_is_left_of_all_that")
