@@ -85,12 +85,12 @@ static void param(struct kunit *test)
 {
 	const struct param_case *c = test->param_value;
 	const struct kernel_param *kp = find(test, c->name);
-	char *before = (char *)get_zeroed_page(GFP_KERNEL);
-	char *after = (char *)get_zeroed_page(GFP_KERNEL);
+	char *before = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
+	char *after = kunit_kzalloc(test, PAGE_SIZE, GFP_KERNEL);
 	int err;
 
-	if (!before || !after)
-		goto free;
+	KUNIT_ASSERT_NOT_NULL(test, before);
+	KUNIT_ASSERT_NOT_NULL(test, after);
 	read_param(test, kp, before);
 	err = kp->ops->set(c->value, kp);
 	KUNIT_EXPECT_EQ(test, c->err, err);
@@ -101,9 +101,6 @@ static void param(struct kunit *test)
 			  (kp->ops->flags & KERNEL_PARAM_OPS_FL_NOARG));
 	if (!err && kp->perm & 0200)
 		kp->ops->set(strim(before), kp);
-free:
-	free_page((unsigned long)before);
-	free_page((unsigned long)after);
 }
 
 static struct kunit_case param_kunit_cases[] = {
