@@ -182,6 +182,30 @@ int rig_bind(struct rig *rig)
 					    1);
 }
 
+static void rig_ask_for_login(struct rig *rig, const char *keys)
+{
+	KUNIT_ASSERT_EQ(rig->test, 0,
+			rig_send_pdu(rig, ISCSI_OP_LOGIN | ISCSI_OP_IMMEDIATE,
+				     ISCSI_FLAG_LOGIN_TRANSIT |
+				     ISCSI_FULL_FEATURE_PHASE, 0, keys,
+				     strlen(keys) + 1));
+	fake_complete_sends(rig->fake);
+}
+
+static void rig_grant_login(struct rig *rig)
+{
+	struct rig_pdu pdu = {
+		.opcode = ISCSI_OP_LOGIN_RSP,
+		.flags = ISCSI_FLAG_LOGIN_TRANSIT | ISCSI_FULL_FEATURE_PHASE,
+	};
+	struct iser_slot *slot;
+
+	slot = &rig->conn->slots[rig->iscsi->login_task->itt];
+	pdu.itt = iser_slot_hdr(slot)->itt;
+	rig_receive(rig, &pdu);
+	KUNIT_ASSERT_TRUE(rig->test, iser_conn_is_up(rig->conn));
+}
+
 /**
  * rig_create - a session, as far up as wanted
  * @test: test
@@ -210,7 +234,10 @@ struct rig *rig_create(struct kunit *test, const struct rig_params *params)
 	KUNIT_ASSERT_EQ(test, 0, rig_bind(rig));
 	if (stop_at == RIG_BOUND)
 		return rig;
-	rig_login(rig, "SessionType=Normal");
+	rig_ask_for_login(rig, "SessionType=Normal");
+	if (stop_at == RIG_LOGGING_IN)
+		return rig;
+	rig_grant_login(rig);
 	if (stop_at == RIG_LOGGED_IN)
 		return rig;
 	rig_start(rig);
@@ -224,22 +251,8 @@ struct rig *rig_create(struct kunit *test, const struct rig_params *params)
  */
 void rig_login(struct rig *rig, const char *keys)
 {
-	struct rig_pdu pdu = {
-		.opcode = ISCSI_OP_LOGIN_RSP,
-		.flags = ISCSI_FLAG_LOGIN_TRANSIT | ISCSI_FULL_FEATURE_PHASE,
-	};
-	struct iser_slot *slot;
-
-	KUNIT_ASSERT_EQ(rig->test, 0,
-			rig_send_pdu(rig, ISCSI_OP_LOGIN | ISCSI_OP_IMMEDIATE,
-				     ISCSI_FLAG_LOGIN_TRANSIT |
-				     ISCSI_FULL_FEATURE_PHASE, 0, keys,
-				     strlen(keys) + 1));
-	fake_complete_sends(rig->fake);
-	slot = &rig->conn->slots[rig->iscsi->login_task->itt];
-	pdu.itt = iser_slot_hdr(slot)->itt;
-	rig_receive(rig, &pdu);
-	KUNIT_ASSERT_TRUE(rig->test, iser_conn_is_up(rig->conn));
+	rig_ask_for_login(rig, keys);
+	rig_grant_login(rig);
 }
 
 /**

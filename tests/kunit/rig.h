@@ -22,7 +22,7 @@
 
 /*
  * How far up a rig is taken; RIG_RESOLVED has its queues, RIG_UNBOUND a session
- * that rig_bind() is still to have
+ * that rig_bind() is still to have, RIG_LOGGING_IN no answer yet
  */
 enum rig_stage {
 	RIG_STARTED,
@@ -32,6 +32,7 @@ enum rig_stage {
 	RIG_UP,
 	RIG_UNBOUND,
 	RIG_BOUND,
+	RIG_LOGGING_IN,
 	RIG_LOGGED_IN,
 };
 

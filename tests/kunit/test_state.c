@@ -90,26 +90,27 @@ struct event_case {
 #define STEP(e, stage, then, err) \
 	{ RDMA_CM_EVENT_##e, 0, RIG_##stage, RIG_##stage, ISER_##then, err }
 #define ENDS(e, st, err) \
-	{ RDMA_CM_EVENT_##e, st, RIG_STARTED, RIG_UP, ISER_CLOSED, err }
-#define NO_NEWS(e) \
-	{ RDMA_CM_EVENT_##e, 0, RIG_STARTED, RIG_UP, ISER_UP, 0 }
+	{ RDMA_CM_EVENT_##e, st, RIG_STARTED, RIG_LOGGED_IN, ISER_CLOSED, err }
+#define NO_NEWS_FROM(stage, e) \
+	{ RDMA_CM_EVENT_##e, 0, RIG_##stage, RIG_LOGGED_IN, ISER_UP, 0 }
+#define NO_NEWS(e) NO_NEWS_FROM(STARTED, e)
 
 static const struct event_case event_cases[] = {
 	/* The id refuses to resolve a route, or to connect */
 	STEP(ADDR_RESOLVED, RESOLVING, CLOSED, -EINVAL),
 	STEP(ADDR_RESOLVED, RESOLVED, RESOLVING, 0),
 	STEP(ADDR_RESOLVED, CONNECTING, CONNECTING, 0),
-	STEP(ADDR_RESOLVED, UP, UP, 0),
+	NO_NEWS_FROM(UP, ADDR_RESOLVED),
 	STEP(ADDR_RESOLVED, STARTED, UP, 0),
 	STEP(ROUTE_RESOLVED, RESOLVING, RESOLVING, 0),
 	STEP(ROUTE_RESOLVED, RESOLVED, CLOSED, -EINVAL),
 	STEP(ROUTE_RESOLVED, CONNECTING, CONNECTING, 0),
-	STEP(ROUTE_RESOLVED, UP, UP, 0),
+	NO_NEWS_FROM(UP, ROUTE_RESOLVED),
 	STEP(ROUTE_RESOLVED, STARTED, UP, 0),
 	STEP(ESTABLISHED, RESOLVING, RESOLVING, 0),
 	STEP(ESTABLISHED, RESOLVED, RESOLVING, 0),
 	STEP(ESTABLISHED, CONNECTING, UP, 0),
-	STEP(ESTABLISHED, UP, UP, 0),
+	NO_NEWS_FROM(UP, ESTABLISHED),
 	STEP(ESTABLISHED, STARTED, UP, 0),
 	ENDS(ADDR_ERROR, -ENODEV, -ENODEV),
 	ENDS(ROUTE_ERROR, -ETIMEDOUT, -ETIMEDOUT),
@@ -133,14 +134,16 @@ static const char * const stage_names[] = {
 	[RIG_RESOLVED] = "when resolved",
 	[RIG_CONNECTING] = "while connecting",
 	[RIG_UP] = "when up",
+	[RIG_UNBOUND] = "when up with a session",
 	[RIG_BOUND] = "when bound",
+	[RIG_LOGGING_IN] = "while logging in",
 	[RIG_LOGGED_IN] = "when logged in",
 };
 
 /* From where a connection can go down */
 static const enum rig_stage stages[] = {
 	RIG_RESOLVING, RIG_RESOLVED, RIG_CONNECTING, RIG_UP, RIG_BOUND,
-	RIG_LOGGED_IN, RIG_STARTED
+	RIG_LOGGING_IN, RIG_LOGGED_IN, RIG_STARTED
 };
 
 static void stage_desc(const enum rig_stage *stage, char *desc)
@@ -171,7 +174,9 @@ static void event_desc(const struct event_case *c, char *desc)
 {
 	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s, status %d, %s",
 		 rdma_event_msg(c->event), c->status,
-		 c->from == c->to ? stage_names[c->from] : "in every state");
+		 c->from == c->to ? stage_names[c->from] :
+		 c->from == RIG_UP ? "until it has logged in" :
+		 "in every state");
 }
 
 KUNIT_ARRAY_PARAM(event, event_cases, event_desc);
@@ -185,6 +190,18 @@ static int deliver(struct rdma_cm_id *cm_id, struct rdma_cm_event *event)
 	rc = reach_cm_handler(cm_id, event);
 	rdma_unlock_handler(cm_id);
 	return rc;
+}
+
+/*
+ * Who has no session has nobody to tell. Of a target that closes the connection
+ * iscsid hears just that once it has answered a login, whose answer counts then.
+ */
+static int told_of(enum rig_stage stage, int error)
+{
+	if (!error || (stage != RIG_STARTED && stage < RIG_BOUND))
+		return 0;
+	return stage == RIG_LOGGED_IN && error == -ECONNRESET ?
+	       ISCSI_ERR_TCP_CONN_CLOSE : ISCSI_ERR_CONN_FAILED;
 }
 
 static void event_at(struct kunit *test, const struct event_case *c,
@@ -203,6 +220,8 @@ static void event_at(struct kunit *test, const struct event_case *c,
 	rig_settle();
 	KUNIT_EXPECT_EQ_MSG(test, then, conn->state, "%s", stage_names[stage]);
 	KUNIT_EXPECT_EQ_MSG(test, c->error, conn->error, "%s",
+			    stage_names[stage]);
+	KUNIT_EXPECT_EQ_MSG(test, told_of(stage, c->error), rig_told(rig), "%s",
 			    stage_names[stage]);
 	KUNIT_EXPECT_EQ(test, then >= ISER_UP,
 			completion_done(&conn->settled));
@@ -235,13 +254,15 @@ static const enum rdma_cm_event_type late_events[] = {
 };
 
 /* None is of any interest any more, but for the goodbye that some wait for */
-static void deliver_late_events(struct kunit *test, struct iser_conn *conn,
+static void deliver_late_events(struct rig *rig, struct iser_conn *conn,
 				struct rdma_cm_id *cm_id)
 {
+	struct kunit *test = rig->test;
 	enum iser_state state = conn->state;
 	int error = conn->error;
 	unsigned int i;
 
+	rig_told(rig);
 	for (i = 0; i < ARRAY_SIZE(late_events); i++) {
 		struct rdma_cm_event event = { .event = late_events[i] };
 		const char *name = rdma_event_msg(event.event);
@@ -251,6 +272,7 @@ static void deliver_late_events(struct kunit *test, struct iser_conn *conn,
 		KUNIT_EXPECT_EQ_MSG(test, error, conn->error, "%s", name);
 		KUNIT_EXPECT_FALSE_MSG(test, work_pending(&conn->teardown),
 				       "%s", name);
+		KUNIT_EXPECT_EQ_MSG(test, 0, rig_told(rig), "%s", name);
 	}
 	KUNIT_EXPECT_TRUE(test, completion_done(&conn->hung_up));
 }
@@ -263,7 +285,7 @@ static void cm_events_while_closing(struct kunit *test)
 
 	hold_closing(rig->conn, -EIO);
 	rdma_lock_handler(cm_id);
-	deliver_late_events(test, rig->conn, cm_id);
+	deliver_late_events(rig, rig->conn, cm_id);
 	rdma_unlock_handler(cm_id);
 	end_closing(rig->conn);
 }
@@ -284,7 +306,7 @@ static void cm_events_when_closed(struct kunit *test)
 	rig_disconnect(rig);
 	KUNIT_EXPECT_EQ(test, ISER_CLOSED, conn->state);
 	KUNIT_EXPECT_NULL(test, conn->cm_id);
-	deliver_late_events(test, conn, cm_id);
+	deliver_late_events(rig, conn, cm_id);
 	rdma_unlock_handler(cm_id);
 }
 
@@ -338,6 +360,8 @@ static void qp_event(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, then, conn->state, "%u", i);
 		KUNIT_EXPECT_EQ_MSG(test, c->fatal ? -EIO : 0, conn->error,
 				    "%u", i);
+		KUNIT_EXPECT_EQ_MSG(test, told_of(stages[i], conn->error),
+				    rig_told(rig), "%u", i);
 		rig_exit(test);
 	}
 }
@@ -501,6 +525,8 @@ static const struct call_case call_cases[] = {
 	CALL(fail, CONNECTING, CONNECTING, true, CLOSED, -EPROTO, 0),
 	CALL(fail, UP, UP, true, CLOSED, -EPROTO, 0),
 	CALL(fail, BOUND, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(fail, LOGGING_IN, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(fail, LOGGED_IN, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
 	CALL(fail, STARTED, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
 	CALL(fail, CONNECTING, CLOSING, false, CLOSING, 0, 0),
 	CALL(fail, CONNECTING, CLOSED, false, CLOSED, 0, 0),
@@ -513,6 +539,8 @@ static const struct call_case call_cases[] = {
 	CALL(blame, CONNECTING, CONNECTING, true, CLOSED, -EIO, 0),
 	CALL(blame, UP, UP, true, CLOSED, -EIO, 0),
 	CALL(blame, BOUND, UP, true, CLOSED, -EIO, TOLD | HANGS_UP),
+	CALL(blame, LOGGING_IN, UP, true, CLOSED, -EIO, TOLD | HANGS_UP),
+	CALL(blame, LOGGED_IN, UP, true, CLOSED, -EIO, TOLD | HANGS_UP),
 	CALL(blame, STARTED, UP, true, CLOSED, -EIO, TOLD | HANGS_UP),
 	CALL(blame, CONNECTING, CLOSING, false, CLOSING, 0, 0),
 	CALL(blame, CONNECTING, CLOSED, false, CLOSED, 0, 0),
@@ -525,6 +553,7 @@ static const struct call_case call_cases[] = {
 	CALL(hung_up, CONNECTING, CONNECTING, 0, CLOSED, -ECONNRESET, 0),
 	CALL(hung_up, UP, UP, 0, CLOSED, -ECONNRESET, 0),
 	CALL(hung_up, BOUND, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
+	CALL(hung_up, LOGGING_IN, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
 	CALL(hung_up, LOGGED_IN, UP, 0, CLOSED, -ECONNRESET,
 	     TOLD_CLOSED | HANGS_UP),
 	CALL(hung_up, STARTED, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
@@ -538,14 +567,19 @@ static const struct call_case call_cases[] = {
 	 * queue pair was drained, and the CM id has gone, when it is CLOSED
 	 */
 	CALL(flushed, BOUND, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
+	CALL(flushed, LOGGING_IN, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
 	CALL(flushed, LOGGED_IN, UP, 0, CLOSED, -ECONNRESET,
 	     TOLD_CLOSED | HANGS_UP),
 	CALL(flushed, STARTED, UP, 0, CLOSED, -ECONNRESET, TOLD | HANGS_UP),
 	CALL(flushed, STARTED, CLOSING, 0, CLOSING, 0, 0),
 	CALL(flushed_roce, BOUND, UP, 0, CLOSED, -EPIPE, TOLD | HANGS_UP),
+	CALL(flushed_roce, LOGGING_IN, UP, 0, CLOSED, -EPIPE, TOLD | HANGS_UP),
+	CALL(flushed_roce, LOGGED_IN, UP, 0, CLOSED, -EPIPE, TOLD | HANGS_UP),
 	CALL(flushed_roce, STARTED, UP, 0, CLOSED, -EPIPE, TOLD | HANGS_UP),
 	CALL(flushed_roce, STARTED, CLOSING, 0, CLOSING, 0, 0),
 	/* There is no link that a disconnect could be sent over */
+	CALL(lost_roce, LOGGING_IN, UP, 0, CLOSED, -EPIPE, TOLD),
+	CALL(lost_roce, LOGGED_IN, UP, 0, CLOSED, -EPIPE, TOLD),
 	CALL(lost_roce, STARTED, UP, 0, CLOSED, -EPIPE, TOLD),
 
 	/* May sleep, in any state; who wanted it so is not told */
@@ -554,6 +588,8 @@ static const struct call_case call_cases[] = {
 	CALL(close, CONNECTING, CONNECTING, 0, CLOSED, 0, WAITS),
 	CALL(close, UP, UP, 0, CLOSED, 0, WAITS),
 	CALL(close, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(close, LOGGING_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(close, LOGGED_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	CALL(close, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	CALL(close, CONNECTING, CLOSING, 0, CLOSED, 0, WAITS),
 	CALL(close, CONNECTING, CLOSED, 0, CLOSED, 0, WAITS),
@@ -566,6 +602,8 @@ static const struct call_case call_cases[] = {
 	CALL(poll, CONNECTING, CONNECTING, 0, CONNECTING, 0, 0),
 	CALL(poll, UP, UP, 1, UP, 0, 0),
 	CALL(poll, BOUND, UP, 1, UP, 0, 0),
+	CALL(poll, LOGGING_IN, UP, 1, UP, 0, 0),
+	CALL(poll, LOGGED_IN, UP, 1, UP, 0, 0),
 	CALL(poll, STARTED, UP, 1, UP, 0, 0),
 	CALL(poll, CONNECTING, CLOSING, -ENOTCONN, CLOSING, 0, 0),
 	CALL(poll, CONNECTING, CLOSED, -ENOTCONN, CLOSED, 0, 0),
@@ -602,6 +640,8 @@ static const struct call_case call_cases[] = {
 	SESSION_CALL(stop, CONNECTING, CONNECTING, 0, CONNECTING, 0, 0),
 	SESSION_CALL(stop, UP, UP, 0, UP, 0, 0),
 	SESSION_CALL(stop, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(stop, LOGGING_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(stop, LOGGED_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(stop, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(stop, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
 	SESSION_CALL(stop, STARTED, CLOSING, 0, CLOSED, 0, HANGS_UP | WAITS),
@@ -610,6 +650,8 @@ static const struct call_case call_cases[] = {
 	SESSION_CALL(destroy, CONNECTING, CONNECTING, 0, CONNECTING, 0, 0),
 	SESSION_CALL(destroy, UP, UP, 0, UP, 0, 0),
 	SESSION_CALL(destroy, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(destroy, LOGGING_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	SESSION_CALL(destroy, LOGGED_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(destroy, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(destroy, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
 	SESSION_CALL(destroy, STARTED, CLOSING, 0, CLOSED, 0, HANGS_UP | WAITS),
@@ -624,6 +666,8 @@ static const struct call_case call_cases[] = {
 	CALL(disconnect, CONNECTING, CONNECTING, 0, CLOSED, 0, 0),
 	CALL(disconnect, UP, UP, 0, CLOSED, 0, 0),
 	CALL(disconnect, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(disconnect, LOGGING_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
+	CALL(disconnect, LOGGED_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	CALL(disconnect, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	CALL(disconnect, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
 	CALL(disconnect, CONNECTING, CLOSED, 0, CLOSED, 0, WAITS),
