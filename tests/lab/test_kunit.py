@@ -2,6 +2,7 @@
 """The summary of unit tests: nothing that failed, or did not run, is lost."""
 
 from iserlab import kunit
+from iserlab.paths import REPO
 
 GOOD = """\
 KTAP version 1
@@ -96,6 +97,16 @@ def test_skipped_is_not_passed():
     assert (suite.ok, suite.passed, suite.skipped) == (True, 2, 1)
 
 
-def test_nothing():
-    """Nothing ran: no suite, which main() takes for a failure."""
-    assert not kunit.parse("")
+def test_a_suite_did_not_run():
+    """Its source was not built, or nothing ran at all."""
+    suites = kunit.complete(kunit.parse(GOOD), ["iser_a", "iser_b"])
+    assert [(suite.name, suite.ok) for suite in suites] == [("iser_a", True), ("iser_b", False)]
+    assert suites[1].failures == [("the suite", ["it did not run"])]
+    assert not any(suite.ok for suite in kunit.complete(kunit.parse(""), ["iser_a"]))
+
+
+def test_each_source_of_tests_has_a_suite():
+    """By whose name it will be missed."""
+    names = kunit.written()
+    assert "iser_state" in names and len(names) == len(set(names))
+    assert len(names) == len(list((REPO / "tests/kunit").glob("test_*.c")))
