@@ -3,6 +3,7 @@
 
 import io
 import tarfile
+from collections import Counter
 
 import pytest
 
@@ -17,7 +18,7 @@ Coverage
 mr.c
 ----
 
-``one()`` at ``goto end;`` and ``return -EIO;``, ``two()`` at ``return 0;``
+``one()`` at ``goto end;``, ``return -EIO;`` and ``return -EIO;``, ``two()`` at ``return 0;``
     Never, as ``three()`` says of ``return 1;``.
 
 queue.c
@@ -48,8 +49,8 @@ def test_percentage():
 def test_reasons():
     """Each line counts in its function and file, and where an item begins with that."""
     assert coverage.explained(DOCUMENT) == {
-        ("mr.c", "one", "goto end;"), ("mr.c", "one", "return -EIO;"),
-        ("mr.c", "two", "return 0;"), ("queue.c", "four", "break;")}
+        ("mr.c", "one", "goto end;"): 1, ("mr.c", "one", "return -EIO;"): 2,
+        ("mr.c", "two", "return 0;"): 1, ("queue.c", "four", "break;"): 1}
 
 
 @pytest.fixture(name="sources")
@@ -64,15 +65,29 @@ def _sources(tmp_path, monkeypatch):
 
 def test_description(sources):
     """What has no reason is shouted, and another line of the function is no reason."""
-    lines = coverage.describe(sources, {("mr.c", "one", "goto end;"), ("mr.c", "two", "x")})
+    reasons = Counter([("mr.c", "one", "goto end;"), ("mr.c", "two", "x")])
+    lines = coverage.describe(sources, reasons)
     assert [line.split() for line in lines] == [
         ["coverage:", "50.0", "%", NAME], ["1", "one():", "goto", "end;"],
         ["3", "two():", "return", "0;", "NOT", "EXPLAINED"]]
 
 
+def test_the_same_line_twice(sources, tmp_path):
+    """One reason does not do for both."""
+    (tmp_path / NAME).write_text("\tgoto end;\nx\n\tgoto end;\ny\n")
+    sources[NAME].functions = {1: "one"}
+    key = ("mr.c", "one", "goto end;")
+    for reasons, bare in ((0, 2), (1, 2), (2, 0)):
+        said = coverage.describe(sources, Counter({key: reasons}))
+        assert sum(line.endswith(coverage.BARE) for line in said) == bare
+        assert not coverage.outdated(sources, Counter({key: reasons}))
+    assert coverage.outdated(sources, Counter({key: 3}))
+
+
 def test_reasons_that_are_out_of_date(sources):
     """So that the document does not grow for ever."""
-    said, = coverage.outdated(sources, {("mr.c", "one", "goto end;"), ("mr.c", "three", "y")})
+    reasons = Counter([("mr.c", "one", "goto end;"), ("mr.c", "three", "y")])
+    said, = coverage.outdated(sources, reasons)
     assert "mr.c: three(): y" in said
 
 

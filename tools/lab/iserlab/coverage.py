@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -219,12 +220,12 @@ def percentage(sources):
 
 
 def explained(text):
-    """{(file, function, code)} that the document gives reasons for.
+    """{(file, function, code): how often} that the document gives reasons for.
 
     Its sections are files. Its items begin with names of functions, each with
     the first of the lines that are not executed, as often as there are such.
     """
-    found, name = set(), None
+    found, name = Counter(), None
     for line in text.splitlines():
         section = re.fullmatch(r"([\w/]+\.[ch])", line)
         name = section[1] if section else name
@@ -235,7 +236,7 @@ def explained(text):
             if re.fullmatch(r"\w+\(\)", quoted):
                 function = quoted[:-2]
             else:
-                found.add((name, function, quoted))
+                found[name, function, quoted] += 1
     return found
 
 
@@ -249,23 +250,32 @@ def missed(sources):
     return found
 
 
+def keys(found):
+    """How often each key is among what was missed."""
+    return Counter(key for ranges in found.values() for _, _, key in ranges)
+
+
 def describe(sources, reasons):
-    """What there is to say, as lines."""
-    lines = []
-    for name, ranges in missed(sources).items():
+    """What there is to say, as lines.
+
+    Where the same line was missed more often than there are reasons nobody
+    knows which of them these are about: all need one.
+    """
+    lines, found = [], missed(sources)
+    bare = keys(found) - reasons
+    for name, ranges in found.items():
         lines.append(f"coverage: {percentage([sources[name]]):5.1f} %  {name}")
         for first, last, key in ranges:
             where = str(first) if first == last else f"{first}-{last}"
-            lines.append(f"    {where:9} {key[1]}(): {key[2]}{'' if key in reasons else BARE}")
+            lines.append(f"    {where:9} {key[1]}(): {key[2]}{BARE if key in bare else ''}")
     return lines
 
 
 def outdated(sources, reasons):
     """The reasons for what is executed after all, as lines."""
-    still = {key for ranges in missed(sources).values() for _, _, key in ranges}
     return [f"coverage: {name}: {function}(): {code}: is executed; "
             f"{REASONS.name} need not say why not"
-            for name, function, code in sorted(reasons - still)]
+            for name, function, code in sorted(reasons - keys(missed(sources)))]
 
 
 def report():
@@ -274,7 +284,7 @@ def report():
     host.run("genhtml", "--quiet", "--prefix", REPO, "--title", "ib_iser", "--output-directory",
              OUT, total, what="genhtml")
     sources = parse(total.read_text(encoding="utf-8"))
-    reasons = explained(REASONS.read_text(encoding="utf-8")) if REASONS.exists() else set()
+    reasons = explained(REASONS.read_text(encoding="utf-8")) if REASONS.exists() else Counter()
     lines = describe(sources, reasons)
     stale = outdated(sources, reasons)
     print("\n".join(lines + stale))
