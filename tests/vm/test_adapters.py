@@ -3,12 +3,13 @@
 
 Normally: the adapter becomes what the case says, and a session over it moves verified data
 of all sizes without a fault, without breaking a rule of the verbs or of the wire, and with
-nothing left at its end.
+nothing left at its end. What its disks say that they can do they can, and the kernel knows it.
 
 Recovery: what cannot work is refused with a reason, and leaves nothing.
 """
 
 import re
+import struct
 
 import pytest
 
@@ -62,6 +63,8 @@ KINDS = {
     "not thin": {"thin": 0},
 }
 
+INVALID_OPCODE = 9      # what sg3-utils make of that sense
+
 UNFIT = {
     "no fast registration": {"mem_mgt": 0},
     "one page in an MR": {"max_pages": 1},
@@ -107,6 +110,104 @@ def test_several_luns_and_portals(sim):
     assert len(sessions) == 6 and all(len(session.disks) == 3 for session in sessions)
     sim.initiator.clear()
     assert sim.kept_the_rules() and not sim.left()
+
+
+def test_a_list_of_targets_in_several_messages(sim):
+    """iscsiadm asks for the next piece until it has all of them."""
+    sim.hca.set(portals=4, targets=64)
+    sim.hca.fault(at="rsp_text", count=0, do="delay", us=1)
+    found = sim.initiator.targets(sim.hca.portal())
+    assert len(found) == 256 and set(found) == {
+        (f"{sim.hca.portal(portal)}:3260", sim.hca.iqn(target))
+        for portal in range(4) for target in range(64)}
+    assert sim.hca.hits()[0] > 1, "it was one message"
+    assert sim.kept_the_rules() and not sim.left()
+
+
+@pytest.mark.parametrize("has", (False, True))
+def test_what_a_disk_can_do(sim, has):
+    """A volatile cache and thin provisioning: the kernel learns it, and who asks for the page."""
+    sim.adapter(thin=has, wce=has)
+    session = sim.login()
+    disk = f"/sys/block/{session.disk[5:]}"
+    told = sim.guest.run(f"cat {disk}/device/scsi_disk/*/cache_type "
+                         f"{disk}/device/scsi_disk/*/provisioning_mode").stdout.split("\n")
+    assert told[:2] == (["write back", "unmap"] if has else ["write through", "full"])
+    assert bool(int(sim.guest.read(f"{disk}/queue/discard_max_bytes"))) == has
+
+    caching = bytes((0x08, 18, 4 * has, *bytes(17)))
+    control = bytes((0x0a, 10, 0, 0x10, *bytes(8)))
+    for page, expected in ((0x08, caching), (0x0a, control), (0x3f, caching + control)):
+        ask = f"sg_raw --binary --request=192 {session.disk}"
+        six = sim.guest.run(f"{ask} 1a 00 {page:02x} 00 c0 00").output
+        ten = sim.guest.run(f"{ask} 5a 00 {page:02x} 00 00 00 00 00 c0 00").output
+        assert six == bytes((3 + len(expected), 0, 0x10, 0)) + expected
+        assert ten == bytes((0, 6 + len(expected), 0, 0x10, 0, 0, 0, 0)) + expected
+    sim.ends_well(session)
+
+
+def test_disks_that_are_not_thin_keep_their_blocks(sim):
+    """UNMAP and WRITE SAME are refused, and change nothing."""
+    sim.adapter(thin=0)
+    session = sim.login()
+    sim.guest.run(f"""
+        head -c 64k /dev/urandom >/tmp/data
+        dd if=/tmp/data of={session.disk} bs=64k oflag=direct""")
+    for command in ("sg_unmap --force --lba=8 --num=8", "sg_write_same --16 --lba=8 --num=8",
+                    "sg_write_same --10 --lba=8 --num=8"):
+        refused = sim.guest.run(f"{command} {session.disk}", check=False)
+        assert refused.status == INVALID_OPCODE, refused.stderr
+    sim.guest.run(f"cmp -n 64k {session.disk} /tmp/data")
+    sim.ends_well(session)
+
+
+def test_unmap_and_write_same(sim):
+    """Blocks become zeros, or what they are to be, and not their neighbours: in pages and parts."""
+    session = sim.login()
+    sim.guest.run(f"""
+        set -e
+        was() {{ dd if=$1 of=/tmp/data bs=512 seek=$2 count=$3 conv=notrunc; }}
+        head -c 64k /dev/urandom >/tmp/data
+        head -c 512 /dev/urandom >/tmp/block
+        cat $(yes /tmp/block | head -n 32 || true) >/tmp/blocks
+        dd if=/tmp/data of={session.disk} bs=64k oflag=direct
+        sg_unmap --force --lba=3,25 --num=20,2 {session.disk}
+        was /dev/zero 3 20; was /dev/zero 25 2
+        sg_write_same --16 --unmap --lba=30 --num=9 {session.disk}
+        was /dev/zero 30 9
+        sg_write_same --10 --in=/tmp/block --lba=50 --num=11 --xferlen=512 {session.disk}
+        was /tmp/blocks 50 11
+        sg_write_same --16 --in=/tmp/block --lba=70 --num=17 --xferlen=512 {session.disk}
+        was /tmp/blocks 70 17
+        dd if={session.disk} bs=64k count=1 iflag=direct | cmp - /tmp/data""")
+    sim.ends_well(session)
+
+
+def cdb(what, size, place, blocks=8):
+    """Eight blocks are to be read or written by a command of that many bytes."""
+    code = {6: 0x08, 10: 0x28, 12: 0xa8, 16: 0x88}[size] + (2 if what == "write" else 0)
+    if size == 6:
+        return struct.pack(">IBx", code << 24 | place, blocks).hex(" ")
+    form = {10: ">BxIxHx", 12: ">BxIIxx", 16: ">BxQIxx"}[size]
+    return struct.pack(form, code, place, blocks).hex(" ")
+
+
+def test_reads_and_writes_of_all_sizes_of_commands(sim):
+    """Those with 6, 10, 12 and 16 bytes mean the same blocks, and the last any of 64 bits."""
+    sim.adapter(capacity_mb=3 << 20)
+    session = sim.login()
+    places = {6: 0x1ffff0, 10: 0xfffffff0, 12: 0x80000008, 16: (1 << 32) + 8}
+    for size, place in places.items():
+        sim.guest.run(f"""
+            set -e
+            dd if={session.disk} of=/tmp/low bs=4k skip=1 count=1 iflag=direct
+            head -c 4k /dev/urandom >/tmp/data
+            sg_raw --send=4096 --infile=/tmp/data {session.disk} {cdb("write", size, place)}
+            sg_raw --request=4096 --outfile=/tmp/got {session.disk} {cdb("read", size, place)}
+            cmp /tmp/data /tmp/got
+            dd if={session.disk} bs=4k skip={place // 8} count=1 iflag=direct | cmp - /tmp/data
+            dd if={session.disk} bs=4k skip=1 count=1 iflag=direct | cmp - /tmp/low""")
+    sim.ends_well(session)
 
 
 def test_discovery_on_an_adapter_that_is_quick(sim):
