@@ -13,15 +13,15 @@ import contextlib
 import pytest
 
 import test_adapters
-from iserlab import variants
+from iserlab import simhca, variants
 from iserlab.paths import LabError
 
 KERNELS = ("6.12",)     # all with --all
 SAMPLE = 8
 
 LATE = test_adapters.KINDS["late acknowledgements"]
-ENDPOINT, MR, QUEUE, TASK = (f"{variants.TOP}/{name}.c"
-                             for name in ("endpoint", "mr", "queue", "task"))
+ENDPOINT, MR, QUEUE, RESPONSE, TASK = (
+    f"{variants.TOP}/{name}.c" for name in ("endpoint", "mr", "queue", "response", "task"))
 
 # The queue pair is of one protection domain, and the MRs are of another.
 TWO_DOMAINS = (
@@ -59,6 +59,58 @@ LATE_NUMBERS = (
 )
 # Headers are where those of the last command but one may be still in use.
 TWO_BUFFERS = ((TASK, "if (++conn->tx_next == conn->nr_tx)", "if (++conn->tx_next == 2)"),)
+# A key lives on when its command ends, and is registered again.
+FORGOTTEN_KEYS = variants.ALONE + (
+    (RESPONSE, "	} else {\n		iser_mr_invalidate(conn, task);\n",
+     "	} else if (it->rkey_live) {\n"
+     "		it->rkey_live = false;\n		__iscsi_put_task(task);\n"),
+)
+# The memory is described once more, right behind the doorbell.
+RESTAGED = (
+    (TASK, "	if (task->sc->flags & SCMD_LAST)\n		iser_doorbell(conn);\n",
+     "	iscsi_get_task(task);\n	iser_doorbell(conn);\n"
+     "	if (it->mr)\n		ib_map_mr_sg(it->mr->mr, scsi_sglist(task->sc), plan->nents, NULL,\n"
+     "			     SZ_4K);\n"
+     "	iscsi_put_task(task);\n"),
+)
+# The target's invalidation is not thought to be enough.
+INVALIDATED_TWICE = (
+    (RESPONSE, "		it->rkey_live = false;\n		conn->stats.inv_remote++;\n"
+     "		iser_sq_release(conn, 1);\n		__iscsi_put_task(task);\n",
+     "		iser_mr_invalidate(conn, task);\n"),
+)
+UNMAPPED_TWICE = (
+    (TASK, "			sc->sc_data_direction);\n}",
+     "			sc->sc_data_direction);\n"
+     "	ib_dma_unmap_sg(it->conn->device, scsi_sglist(sc), scsi_sg_count(sc),\n"
+     "			sc->sc_data_direction);\n}"),
+)
+# The buffer behind the last one is handed over.
+SYNCED_ELSEWHERE = (
+    (TASK, "	slot->send.num_sge = 1 + data_sge;\n",
+     "	slot->send.num_sge = 1 + data_sge;\n"
+     "	ib_dma_sync_single_for_device(conn->device, slot->sge[0].addr + PAGE_SIZE,\n"
+     "				      slot->sge[0].length, DMA_TO_DEVICE);\n"),
+)
+# A Send is posted to a queue pair that is not connected.
+POSTED_EARLY = (
+    (QUEUE, "	conn->qp = conn->cm_id->qp;\n",
+     "	conn->qp = conn->cm_id->qp;\n"
+     "	ib_post_send(conn->qp, &(struct ib_send_wr){ .opcode = IB_WR_SEND }, NULL);\n"),
+)
+# The key opens the page behind the data, too.
+PAGE_TOO_MUCH = (
+    (MR, "	sg_dma_len(sg) -= skip;\n",
+     "	sg_dma_len(sg) -= skip;\n	if (nents == 1)\n		sg_dma_len(sg) += SZ_4K;\n"),
+    (MR, "	sg_dma_len(sg) += skip;\n",
+     "	sg_dma_len(sg) += skip;\n	if (nents == 1)\n		sg_dma_len(sg) -= SZ_4K;\n"),
+)
+# The protection domain stays when the device goes, and a buffer that is mapped.
+LEFT_BEHIND = (
+    (QUEUE, "		ib_dealloc_pd(conn->pd);\n		conn->pd = NULL;\n	}\n}",
+     "		conn->pd = NULL;\n	}\n}"),
+    (QUEUE, "	iser_ring_destroy(conn->device, &conn->login_tx);\n", ""),
+)
 ADVERTISED = "iser_ctrl_write(&slot->headers.ctrl, imr->mr->rkey"
 # name: (edits, kind of adapter and target, what is seen of it)
 BROKEN = {
@@ -79,9 +131,21 @@ BROKEN = {
                       ("v_post_wr",)),
     "full send queue": (SMALL_SQ, LATE, ("v_sq_overflow",)),
     "full receive queue": (SMALL_RQ, {}, ("v_rq_overflow",)),
+    "keys that live are registered": (FORGOTTEN_KEYS, {}, ("v_mr_reg_valid",)),
+    "described anew before it is registered": (RESTAGED, {"engine_prio": 19},
+                                               ("v_mr_restaged",)),
+    "keys that are dead are invalidated": (INVALIDATED_TWICE, {}, ("v_inv_invalid",)),
+    "a page too much": (PAGE_TOO_MUCH, {}, ("v_mr_excess_range",)),
+    "one key for all memory": (variants.GLOBAL_KEY, {}, ("v_mr_excess_range",)),
+    "unmapped twice": (UNMAPPED_TWICE, {}, ("v_unmap_unknown",)),
+    "synchronised without a mapping": (SYNCED_ELSEWHERE, {}, ("v_sync_unknown",)),
+    "posted too early": (POSTED_EARLY, {}, ("v_post_state",)),
     "full completion queue": (SMALL_CQ, {"max_cqe": 128, "irq_delay_us": 2000},
                               ("v_cq_overflow",)),
 }
+# what a kernel that checks mappings itself reports, which is a failure of its own
+MAPPINGS = ("unmapped twice", "synchronised without a mapping")
+DMA_API = "/sys/kernel/debug/dma-api"
 # what the kernel's own module does
 KNOWN = {"v_mr_excess_rights", "v_unmap_live_rkey"}
 
@@ -89,6 +153,8 @@ KNOWN = {"v_mr_excess_rights", "v_unmap_live_rkey"}
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_rule_is_seen(sim, what):
     """The I/O may work all the same, and not even the login need to."""
+    if what in MAPPINGS and not sim.guest.run(f"[ -e {DMA_API} ]", check=False).status:
+        pytest.skip("the kernel sees that, too")
     edits, kind, seen = BROKEN[what]
     sim.use(variants.of(edits))
     sim.adapter(**kind)
@@ -101,6 +167,22 @@ def test_a_broken_rule_is_seen(sim, what):
     counted = sim.hca.counters()
     missing = [name for name in seen if not counted[name]]
     assert not missing, "\n".join(sim.hca.violations())
+
+
+def test_what_is_left_behind_is_seen(sim, rig):
+    """Objects when the device goes, and mappings when the adapter does: the log says so."""
+    sim.use(variants.of(LEFT_BEHIND))
+    mark = sim.guest.mark()
+    sim.initiator.logout(sim.login())
+    try:
+        sim.hca.power(False)
+        assert sim.hca.counters()["v_object_leak"]
+    finally:
+        sim.guest.run("rmmod simhca")
+        sim.hca = simhca.load(sim.guest)
+    assert all(any(name in report for report in sim.guest.reports(mark))
+               for name in ("v_object_leak", "v_dma_leak"))
+    rig.begin()     # what was to be reported is no failure
 
 
 def test_no_more_queue_pairs_than_there_are(sim):
