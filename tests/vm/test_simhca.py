@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""That the simulated adapter sees what is wrong, and that others than ours can use it.
+"""That the simulated adapter sees what is wrong, and what is done, and that others can use it.
 
 Normally: a variant of the module that breaks one rule (variants.py, or below) is to move data, and
-the adapter counts that violation, on which other tests rely. And the kernel's own module moves data
-over it.
+the adapter counts that violation, on which other tests rely. Of our module it counts for each read
+what has to be done, and no more. And the kernel's own module moves data over it.
 
 Recovery: the next test gets our module back.
 """
@@ -18,10 +18,13 @@ from iserlab.paths import LabError
 
 KERNELS = ("6.12",)     # all with --all
 SAMPLE = 8
+ALWAYS = ("test_a_read_takes_what_it_needs",)
 
 LATE = test_adapters.KINDS["late acknowledgements"]
 ENDPOINT, MR, QUEUE, RESPONSE, TASK = (
     f"{variants.TOP}/{name}.c" for name in ("endpoint", "mr", "queue", "response", "task"))
+# Nobody sends but for commands.
+QUIET = {"node.conn[0].timeo.noop_out_interval": 0}
 
 # The queue pair is of one protection domain, and the MRs are of another.
 TWO_DOMAINS = (
@@ -183,6 +186,36 @@ def test_what_is_left_behind_is_seen(sim, rig):
     assert all(any(name in report for report in sim.guest.reports(mark))
                for name in ("v_object_leak", "v_dma_leak"))
     rig.begin()     # what was to be reported is no failure
+
+
+@pytest.mark.parametrize("remote_inv", (1, 0))
+def test_a_read_takes_what_it_needs(sim, remote_inv):
+    """One at a time: a registration and a Send, which is one doorbell; a response; a mapping.
+
+    One in 64 work requests asks for a completion (ISER_SIGNAL_EVERY), and receives go back by 16
+    (ISER_RX_BATCH). A key that the target leaves alive takes another work request.
+    """
+    sim.adapter(remote_inv=remote_inv)
+    session = sim.login(**QUIET)
+    # udev has read what it wants
+    sim.guest.run(f"udevadm wait --settle --timeout=60 {session.disk}", timeout=90)
+    reads, local = 320, 0 if remote_inv else 320
+    with sim.hca.counting() as counted:
+        sim.guest.run(f"dd if={session.disk} of=/dev/null bs=4k count={reads} iflag=direct")
+    expected = {
+        "cmds": reads, "cmds_read": reads, "pdus_in": reads, "pdus_out": reads,
+        "sends_with_inv": reads - local, "bytes_rdma_write": 4096 * reads,
+        "post_send_calls": reads + local, "post_send_wrs": 2 * reads + local,
+        "wr_send": reads, "wr_send_sges": reads, "wr_reg_mr": reads, "wr_local_inv": local,
+        "wr_send_signaled": reads // 32, "wr_signaled": reads // 32 + local,
+        "cqes_send": reads // 32 + local, "cqes_recv": reads, "cqes_error": 0,
+        "post_recv_calls": reads // 16, "post_recv_wrs": reads,
+        "mr_alloc": 0, "mr_map": reads, "mr_registered": reads,
+        "mr_invalidated_local": local, "mr_invalidated_remote": reads - local,
+        "dma_map_sg": reads, "dma_map_sg_entries": reads, "dma_unmap_sg": reads,
+        "dma_map_single": 0, "dma_alloc": 0, "dma_sync": 0}
+    assert {name: counted[name] for name in expected} == expected
+    sim.ends_well(session)
 
 
 def test_no_more_queue_pairs_than_there_are(sim):
