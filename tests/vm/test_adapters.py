@@ -13,8 +13,8 @@ import struct
 
 import pytest
 
-KERNELS = ("6.12",)     # all with --all
-SAMPLE = 4
+KERNELS = ("6.12", "debug")     # all with --all
+SAMPLE = {"6.12": 4}
 ALWAYS = ("test_discovery_on_an_adapter_that_is_quick",)
 
 KINDS = {

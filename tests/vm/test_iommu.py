@@ -14,8 +14,8 @@ import pytest
 import test_adapters
 from iserlab import variants
 
-KERNELS = ("6.12",)     # all with --all
-SAMPLE = 3
+KERNELS = ("6.12", "debug")     # all with --all
+SAMPLE = {"6.12": 3}
 KINDS = ("usual", "MRs with gaps", "two pages in an MR", "no local DMA lkey",
          "no remote invalidation", "late acknowledgements", "unsolicited data")
 FAULTS = {

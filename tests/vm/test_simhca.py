@@ -16,8 +16,8 @@ import test_adapters
 from iserlab import simhca, variants
 from iserlab.paths import LabError
 
-KERNELS = ("6.12",)     # all with --all
-SAMPLE = 8
+KERNELS = ("6.12", "debug")     # all with --all
+SAMPLE = {"6.12": 8}
 ALWAYS = ("test_a_read_takes_what_it_needs",)
 
 LATE = test_adapters.KINDS["late acknowledgements"]
