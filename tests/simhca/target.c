@@ -723,8 +723,10 @@ static u64 pdu_points(const struct iscsi_hdr *hdr)
 		return SIM_AT(pdu) | SIM_AT(nop);
 	case ISCSI_OP_LOGOUT:
 		return SIM_AT(pdu) | SIM_AT(logout);
+	case ISCSI_OP_SCSI_CMD:
+		return 0;	/* they have a place of their own: count_command() */
 	default:
-		return SIM_AT(pdu);	/* commands have a place of their own */
+		return SIM_AT(pdu);
 	}
 }
 

@@ -48,6 +48,8 @@ PATIENCE = {
     "node__session__initial_login_retry_max": 1,
     "node__conn[0]__timeo__login_timeout": 8,
 }
+# Nobody sends anything that was not asked for.
+NO_PINGS = {"node.conn[0].timeo.noop_out_interval": 0, "node.conn[0].timeo.noop_out_timeout": 0}
 
 
 def haste(kernel):

@@ -15,6 +15,7 @@ import pytest
 import test_adapters
 from iserlab import simhca, variants
 from iserlab.paths import LabError
+from rig import NO_PINGS
 
 KERNELS = ("6.12", "debug")     # all with --all
 SAMPLE = {"6.12": 8}
@@ -226,6 +227,16 @@ def test_no_more_queue_pairs_than_there_are(sim):
     sim.initiator.logout(session)
     assert sim.initiator.targets(sim.hca.portal())
     assert sim.kept_the_rules() and not sim.left()
+
+
+def test_each_pdu_is_met_once(sim):
+    """Whatever it is: a rule for any acts as often as there are some."""
+    session = sim.login(**NO_PINGS)
+    sim.hca.reset()
+    sim.hca.rules("at=pdu count=0 do=cq_error")
+    sim.guest.run(f"dd if={session.disk} of=/dev/null bs=64k count=9 iflag=direct")
+    counted = sim.hca.counters()
+    assert counted["cmds"] >= 9 and sim.hca.hits() == [counted["pdus_in"]]
 
 
 def test_the_kernels_own_module(sim):
