@@ -217,12 +217,24 @@ static void end_send(struct sim_qp *qp, u32 pos, bool flushing)
 		wqe->status = IB_WC_LOC_PROT_ERR;
 }
 
+/* A Send is not sent, or not acknowledged, as the wire is down. */
+static void link_stalled(struct sim_qp *qp)
+{
+	u64 us = sim_knob(qp->ad, retry_us);
+
+	if (us && !sim_timer_pending(&qp->link_timer))
+		sim_timer_start(qp->ad, &qp->link_timer,
+				ktime_get_ns() + us * NSEC_PER_USEC);
+}
+
 static bool may_ack(struct sim_qp *qp, struct sim_wqe *wqe)
 {
 	if (wqe->held)
 		return false;
-	if (wqe->on_wire && !sim_knob(qp->ad, link))
+	if (wqe->on_wire && !sim_knob(qp->ad, link)) {
+		link_stalled(qp);
 		return false;
+	}
 	if (wqe->ack_at && wqe->ack_at > ktime_get_ns()) {
 		sim_timer_start(qp->ad, &qp->timer, wqe->ack_at);
 		return false;
@@ -360,15 +372,6 @@ static bool wr_fault(struct sim_qp *qp, struct sim_wqe *wqe,
 	}
 }
 
-static void link_stalled(struct sim_qp *qp)
-{
-	u64 us = sim_knob(qp->ad, retry_us);
-
-	if (us && !sim_timer_pending(&qp->link_timer))
-		sim_timer_start(qp->ad, &qp->link_timer,
-				ktime_get_ns() + us * NSEC_PER_USEC);
-}
-
 /* Execute the next work request.  Return false where it has to wait. */
 static bool step(struct sim_qp *qp)
 {
@@ -409,6 +412,9 @@ static void run_sq(struct sim_qp *qp)
 {
 	u32 budget = sim_knob(qp->ad, burst);
 
+	/* it was not down for too long; the next time counts anew */
+	if (sim_knob(qp->ad, link))
+		sim_timer_stop(&qp->link_timer);
 	ack_sends(qp, false);
 	while (sq_pending(qp) && qp->state != IB_QPS_ERR) {
 		if (!budget--) {
@@ -697,20 +703,26 @@ void sim_qp_timer(struct sim_timer *timer)
  * sim_qp_link_timer - the wire has been down for too long
  * @timer: the queue pair's timer
  *
- * Engine context.
+ * Engine context.  The oldest Send without an acknowledgment fails, or else the
+ * one that could not be sent.
  */
 void sim_qp_link_timer(struct sim_timer *timer)
 {
 	struct sim_qp *qp = container_of(timer, struct sim_qp, link_timer);
+	struct sim_queue *sq = &qp->sq;
+	u32 pos = sq->ack;
 
-	if (sim_knob(qp->ad, link) || qp->state != IB_QPS_RTS ||
-	    !sq_pending(qp))
+	if (sim_knob(qp->ad, link) || qp->state != IB_QPS_RTS)
 		return;
+	while (pos != sq->exec && !wqe_at(sq, pos)->on_wire)
+		pos++;
+	if (pos == sq->exec) {
+		if (!sq_pending(qp))
+			return;
+		sq->exec++;
+	}
+	wqe_at(sq, pos)->status = IB_WC_RETRY_EXC_ERR;
 	ack_sends(qp, true);
-	complete_send(qp, qp->sq.exec, IB_WC_RETRY_EXC_ERR);
-	qp->sq.exec++;
-	qp->sq.ack++;
-	sim_qp_fail(qp);
 }
 
 /**

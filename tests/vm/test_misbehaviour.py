@@ -16,6 +16,7 @@ import time
 import pytest
 
 from iserlab.guest import CommandFailed
+from rig import NO_PINGS
 
 KERNELS = ("debug",)
 SAMPLE = 24
@@ -332,10 +333,10 @@ def back_on(sim):
     sim.hca.power(True)
 
 
-def wait_for(sim, counter):
+def wait_for(sim, counter, seconds=60):
     """Wait until something has been counted, since counting began."""
     sim.guest.run(f"until grep -q '^{counter}=[1-9]' {sim.hca.file('counters')}; "
-                  "do sleep 0.2; done", timeout=60)
+                  "do sleep 0.2; done", timeout=seconds)
 
 
 def ends_well(sim, session):
@@ -587,6 +588,36 @@ def test_the_wire_is_cut(simlun, retry_us, events):
     assert sim.kept_the_rules()
     assert bool(sim.hca.counters()["connects"]) == bool(retry_us)
     settles(sim)
+
+
+def test_the_wire_is_cut_now_and_then(simlun):
+    """Never for too long, so nobody has to notice."""
+    sim = simlun
+    sim.hca.reset()
+    sim.hca.set(retry_us=3000000)
+    for _ in range(2):
+        sim.hca.set(link=0)
+        job = sim.guest.spawn(f"dd if={sim.standing.disk} of=/dev/null count=1 iflag=direct")
+        sim.guest.run("sleep 2")
+        sim.hca.set(link=1)
+        job.wait(timeout=30)
+    assert sim.kept_the_rules() and not sim.hca.counters()["connects"]
+    settles(sim)
+
+
+def test_the_wire_is_cut_behind_a_request(sim):
+    """The adapter gives it up although nothing follows it."""
+    session = sim.login(**NO_PINGS)
+    sim.hca.set(ack_delay_us=100000, retry_us=1000000)
+    add(sim, "at=read do=port_down")
+    job = sim.guest.spawn(f"dd if={session.disk} of=/dev/null count=1 iflag=direct")
+    # before the command times out, whose abort would follow it
+    wait_for(sim, "cqes_error", 20)
+    assert happened(sim)
+    sim.hca.calm()
+    job.wait(timeout=60)
+    assert sim.hca.counters()["connects"]
+    ends_well(sim, session)
 
 
 @pytest.mark.parametrize("how", ("remove", "power", "rmmod"))
