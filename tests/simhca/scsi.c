@@ -406,6 +406,18 @@ static void service_action_in(struct sim_task *task)
 		check(task, INVALID_FIELD_CDB);
 }
 
+static void variable_length(struct sim_task *task)
+{
+	const u8 *c = task->cdb;
+	u16 action = get_unaligned_be16(c + 8);
+
+	if (action == READ_32 || action == WRITE_32)
+		media(task, get_unaligned_be64(c + 12),
+		      get_unaligned_be32(c + 28), action == WRITE_32);
+	else
+		check(task, INVALID_FIELD_CDB);
+}
+
 static void decode(struct sim_task *task)
 {
 	const u8 *c = task->cdb;
@@ -459,6 +471,9 @@ static void decode(struct sim_task *task)
 	case WRITE_16:
 		media(task, get_unaligned_be64(c + 2),
 		      get_unaligned_be32(c + 10), c[0] == WRITE_16);
+		break;
+	case VARIABLE_LENGTH_CMD:
+		variable_length(task);
 		break;
 	case UNMAP:
 		if (sim_knob(task_ad(task), thin))

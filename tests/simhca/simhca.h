@@ -708,6 +708,9 @@ enum sim_xfer {
 	SIM_XFER_PARAM_OUT,	/* parameter list, acted upon when complete */
 };
 
+/* Linux has no longer ones. */
+#define SIM_CDB_MAX	32
+
 /**
  * struct sim_task - one SCSI command at the target (engine only)
  * @node: on the connection's list
@@ -748,7 +751,7 @@ struct sim_task {
 	u32 itt;
 	bool immediate;
 	u32 lun;
-	u8 cdb[ISCSI_CDB_SIZE];
+	u8 cdb[SIM_CDB_MAX];
 	u8 flags;
 	u32 edtl;
 	u32 read_key;
@@ -799,6 +802,12 @@ void sim_target_name(struct sim_adapter *ad, int target, char *buf, size_t n);
 static inline struct iscsi_hdr *sim_pdu_bhs(struct sim_pdu *pdu)
 {
 	return (struct iscsi_hdr *)(pdu->buf + sizeof(struct iser_ctrl));
+}
+
+/* Length of additional headers, which a PDU says in words. */
+static inline u32 sim_ahs_len(const struct iscsi_hdr *hdr)
+{
+	return 4 * hdr->hlength;
 }
 
 void sim_login_rx(struct sim_conn *conn, u8 *buf, u32 len);

@@ -746,13 +746,26 @@ static bool pdu_fault(struct sim_conn *conn, const struct iscsi_hdr *hdr)
 	return !sim_conn_act(conn, &act);
 }
 
+/* Of the additional headers that there are, only the rest of a long CDB. */
+static bool ahs_ok(const struct iscsi_hdr *hdr)
+{
+	const struct iscsi_ecdb_ahdr *ahs =
+		(const struct iscsi_ecdb_ahdr *)(hdr + 1);
+	u32 len = be16_to_cpu(ahs->ahslength);	/* with the reserved byte */
+
+	return (hdr->opcode & ISCSI_OPCODE_MASK) == ISCSI_OP_SCSI_CMD &&
+	       ahs->ahstype == ISCSI_AHSTYPE_CDB &&
+	       len > 1 && len - 1 <= SIM_CDB_MAX - ISCSI_CDB_SIZE &&
+	       sim_ahs_len(hdr) == ALIGN(3 + len, 4);
+}
+
 /* The iSER header and the lengths.  Return false where they are unusable. */
 static bool headers_ok(struct sim_conn *conn, const u8 *buf, u32 len)
 {
 	const struct iser_ctrl *iser = (const struct iser_ctrl *)buf;
 	const struct iscsi_hdr *hdr =
 		(const struct iscsi_hdr *)(buf + sizeof(*iser));
-	u32 dlen;
+	u32 dlen, hlen;
 
 	if (len < HDR_LEN) {
 		sim_proto(conn, "PDU of %u bytes is shorter than its headers",
@@ -760,6 +773,7 @@ static bool headers_ok(struct sim_conn *conn, const u8 *buf, u32 len)
 		return false;
 	}
 	dlen = ntoh24(hdr->dlength);
+	hlen = HDR_LEN + sim_ahs_len(hdr);
 	if ((iser->flags & 0xf0) != ISCSI_CTRL) {
 		sim_proto(conn, "iSER header with opcode %#x",
 			  iser->flags >> 4);
@@ -768,12 +782,14 @@ static bool headers_ok(struct sim_conn *conn, const u8 *buf, u32 len)
 	if ((iser->flags & 0x03) || iser->rsvd[0] || iser->rsvd[1] ||
 	    iser->rsvd[2])
 		sim_proto(conn, "iSER header: reserved bits are set");
-	if (hdr->hlength)
+	if (len != hlen + dlen && len != hlen + ALIGN(dlen, 4)) {
+		sim_proto(conn, "PDU %#x: %u bytes with headers of %u and a data segment of %u",
+			  hdr->opcode, len, hlen, dlen);
+		return false;
+	}
+	if (hdr->hlength && !ahs_ok(hdr)) {
 		sim_proto(conn, "PDU %#x with additional header segments",
 			  hdr->opcode);
-	if (len != HDR_LEN + dlen && len != HDR_LEN + ALIGN(dlen, 4)) {
-		sim_proto(conn, "PDU %#x: %u bytes with a data segment of %u",
-			  hdr->opcode, len, dlen);
 		return false;
 	}
 	if (dlen > max(conn->recv_dsl, 8192U))

@@ -481,6 +481,18 @@ static void check_unsolicited(struct sim_task *task, u32 dlen)
 
 /* ---- PDUs -------------------------------------------------------------- */
 
+/* What is beyond the room in the header follows it. */
+static void fill_cdb(struct sim_task *task, const struct iscsi_scsi_req *req)
+{
+	const struct iscsi_ecdb_ahdr *ahs =
+		(const struct iscsi_ecdb_ahdr *)(req + 1);
+
+	memcpy(task->cdb, req->cdb, sizeof(req->cdb));
+	if (req->hlength)
+		memcpy(task->cdb + sizeof(req->cdb), ahs->ecdb,
+		       be16_to_cpu(ahs->ahslength) - 1);
+}
+
 static void fill_task(struct sim_task *task, const struct iser_ctrl *iser,
 		      const struct iscsi_scsi_req *req)
 {
@@ -490,7 +502,7 @@ static void fill_task(struct sim_task *task, const struct iser_ctrl *iser,
 	task->flags = req->flags;
 	task->edtl = be32_to_cpu(req->data_length);
 	task->lun = (l[0] & 0x3f) << 8 | l[1];
-	memcpy(task->cdb, req->cdb, sizeof(task->cdb));
+	fill_cdb(task, req);
 	if (iser->flags & ISER_RSV) {
 		task->read_key = be32_to_cpu(iser->read_stag);
 		task->read_va = be64_to_cpu(iser->read_va);
@@ -536,6 +548,7 @@ void sim_task_rx(struct sim_conn *conn, u8 *buf, u32 len)
 	struct iser_ctrl *iser = (struct iser_ctrl *)buf;
 	struct iscsi_scsi_req *req =
 		(struct iscsi_scsi_req *)(buf + sizeof(*iser));
+	u32 hlen = HDR_LEN + sim_ahs_len((struct iscsi_hdr *)req);
 	u32 dlen = ntoh24(req->dlength);
 	struct sim_task *task = task_new(conn);
 	u64 points;
@@ -552,7 +565,7 @@ void sim_task_rx(struct sim_conn *conn, u8 *buf, u32 len)
 	check_unsolicited(task, dlen);
 	sim_scsi_decode(task);
 	points = count_command(task);
-	take_data(task, 0, buf + HDR_LEN, dlen);
+	take_data(task, 0, buf + hlen, dlen);
 	task->unsolicited = dlen;
 	sim_count_n(conn->ad, bytes_immediate, dlen);
 	sim_fault(conn->ad, points, task->cdb[0], &task->act);

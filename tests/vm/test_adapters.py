@@ -210,6 +210,28 @@ def test_reads_and_writes_of_all_sizes_of_commands(sim):
     sim.ends_well(session)
 
 
+@pytest.mark.parametrize("blocks", (8, 256))
+def test_commands_of_32_octets(sim, blocks):
+    """The rest of them is in an additional header, between what each PDU has and its data."""
+    session = sim.login()
+    where = f"00 00 {100:016x} {100:08x} 00 00 00 00 {blocks:08x}"
+    read, write = (f"7f 00 00 00 00 00 00 18 00 {action} {where}" for action in ("09", "0b"))
+    read, write = (" ".join(re.findall("..", cdb.replace(" ", ""))) for cdb in (read, write))
+    size = 512 * blocks
+    sim.guest.run(f"""
+        set -e
+        head -c {size} /dev/urandom >/tmp/data
+        sg_raw --send={size} --infile=/tmp/data {session.disk} {write}
+        dd if={session.disk} bs=512 skip=100 count={blocks} iflag=direct | cmp - /tmp/data
+        sg_raw --request={size} --outfile=/tmp/read {session.disk} {read}
+        cmp /tmp/read /tmp/data""")
+    refused = sim.guest.run(f"sg_raw {session.disk} {read.replace(' 00 09 ', ' ff ff ', 1)}",
+                            check=False)
+    assert "Invalid field in cdb" in refused.stdout + refused.stderr
+    assert sim.hca.counters()["connects"] == 1, "the connection was lost meanwhile"
+    sim.ends_well(session)
+
+
 def test_discovery_on_an_adapter_that_is_quick(sim):
     """Answers are there before a post comes back; iscsiadm, which would miss them, does not."""
     sim.hca.set(engine_prio=100)
