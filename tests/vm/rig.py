@@ -212,7 +212,7 @@ class Sim:
                            extra_cmdline=self.cmdline, workdir=logs, boot_timeout=BOOT)
         self.stock = stock
         self.module = module.IB_ISER
-        self.hca = self.initiator = self.standing = None
+        self.hca = self.initiator = self.standing = self.had = None
         self.clean, self.started = True, False
 
     def start(self):

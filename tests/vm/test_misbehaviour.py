@@ -294,9 +294,25 @@ AT_LOGOUT = {
 }
 
 
-def add(sim, rules):
-    """Add rules, written as one text; forget the others and what was counted."""
+def reached(sim, wanted):
+    """What there is now; in time, as many of some things as wanted."""
+    deadline = time.monotonic() + 30
+    while True:
+        gauges = sim.hca.counters()
+        if time.monotonic() > deadline or wanted.items() <= gauges.items():
+            return gauges
+        time.sleep(0.5)
+
+
+def begin(sim):
+    """Forget what was counted; remember what there is while nothing is under way."""
+    sim.had = reached(sim, {"rkeys_live": 0, "tasks": 0})
     sim.hca.reset()
+
+
+def add(sim, rules):
+    """Begin with rules, written as one text, and without any others."""
+    begin(sim)
     sim.hca.rules("clear", *rules.split(";"))
 
 
@@ -314,17 +330,17 @@ def happens(sim, seconds):
 
 
 def settles(sim, sessions=1):
-    """Nothing is under way any more, no key is alive, and each session has what one needs."""
+    """Nothing is under way any more, no key is alive, and each session has what one needs.
+
+    As much as before of what is always the same, and no more memory regions than it knows of.
+    """
     wanted = {"rkeys_live": 0, "tasks": 0,
-              **dict.fromkeys(("pds", "qps", "connections", "sessions"), sessions)}
-    deadline = time.monotonic() + 30
-    while True:
-        gauges = sim.hca.counters()
-        found = {name: gauges[name] for name in wanted}
-        if found == wanted or time.monotonic() > deadline:
-            break
-        time.sleep(0.5)
-    assert found == wanted
+              **dict.fromkeys(("pds", "qps", "connections", "sessions"), sessions),
+              **{name: sim.had[name] for name in ("cqs", "dma_mapped")},
+              "mrs": sum(sim.initiator.statistics(session)["mrs_allocated"]
+                         for session in sim.initiator.sessions())}
+    found = reached(sim, wanted)
+    assert {name: found[name] for name in wanted} == wanted
 
 
 def back_on(sim):
@@ -439,6 +455,7 @@ def test_a_logout_that_the_target_asks_for(simlun):
     sim.guest.run("sleep 1")
     assert happened(sim) and sim.kept_the_rules()
     assert sim.hca.counters()["connects"]
+    settles(sim)
 
 
 @pytest.mark.parametrize("what, rules, said", MAYBE, ids=[each[0] for each in MAYBE])
@@ -575,7 +592,7 @@ def test_an_end_that_comes_bit_by_bit(simlun, do, late):
 def test_the_wire_is_cut(simlun, retry_us, events):
     """What the adapter gives up sending is sent over another connection."""
     sim = simlun
-    sim.hca.reset()
+    begin(sim)
     sim.hca.set(port_events=events, retry_us=retry_us, link=0)
     job = sim.start_io(sim.standing)
     if retry_us:
@@ -593,7 +610,7 @@ def test_the_wire_is_cut(simlun, retry_us, events):
 def test_the_wire_is_cut_now_and_then(simlun):
     """Never for too long, so nobody has to notice."""
     sim = simlun
-    sim.hca.reset()
+    begin(sim)
     sim.hca.set(retry_us=3000000)
     for _ in range(2):
         sim.hca.set(link=0)
