@@ -210,8 +210,10 @@ AT_LOGIN = {
     "refused by the target: reset by remote host": {
         "reset": "at=connect do=refuse errno=ECONNRESET",
     },
-    "the target does not answer": {
+    "the connection can't be set up": {
         "cannot be reached": "at=connect do=refuse errno=EIO",
+    },
+    "the target does not answer": {
         "no answer to a connect": "at=connect do=drop us=500000",
     },
     "simhca0 is being removed": {
