@@ -191,6 +191,21 @@ static void wrong_inv(struct sim_conn *conn, struct sim_pdu *pdu,
 	pdu->wrong = true;
 }
 
+/* Answer another command, and forget both: who sent this one waits in vain. */
+static void answer_other(struct sim_conn *conn, struct sim_pdu *pdu)
+{
+	struct sim_task *task;
+
+	list_for_each_entry(task, &conn->tasks, node) {
+		if (task->answered)
+			continue;
+		sim_pdu_bhs(pdu)->itt = (__force itt_t)task->itt;
+		pdu->wrong = pdu->invalidate;
+		sim_task_free(task);
+		return;
+	}
+}
+
 static void patch(struct sim_pdu *pdu, const struct sim_act *act)
 {
 	u32 i;
@@ -294,6 +309,9 @@ static struct sim_pdu *corrupt(struct sim_conn *conn, struct sim_pdu *pdu)
 		break;
 	case SIM_DO_stale:
 		sim_pdu_bhs(pdu)->itt = (__force itt_t)conn->last_itt;
+		break;
+	case SIM_DO_swap:
+		answer_other(conn, pdu);
 		break;
 	case SIM_DO_inv:
 		wrong_inv(conn, pdu, &act);

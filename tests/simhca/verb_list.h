@@ -27,6 +27,7 @@ SIM_VERB(trunc)
 SIM_VERB(extend)
 SIM_VERB(itt)				/* other initiator task tag */
 SIM_VERB(stale)				/* tag of the command answered before */
+SIM_VERB(swap)				/* tag of another command that waits */
 SIM_VERB(inv)				/* wrong use of Send with Invalidate */
 SIM_VERB(touch)				/* RDMA to the command's memory after its response */
 SIM_VERB(close)				/* orderly disconnect */

@@ -406,6 +406,30 @@ def test_the_key_of_another_command_is_invalidated(simlun):
     settles(sim)
 
 
+@pytest.mark.parametrize("remote_inv", (1, 0), ids=("with a key", "without"))
+@pytest.mark.parametrize("op", ("read", "write"))
+def test_the_answer_to_another_command(sim, op, remote_inv):
+    """One that the target still has, and now forgets: by the key that comes with it we notice.
+
+    Else nobody can know: that command is done, with the wrong data, and nothing worse. The one
+    that has no answer now times out, and is done again.
+    """
+    sim.hca.set(remote_inv=remote_inv)
+    session = sim.login()
+    sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
+    mark = sim.guest.mark()
+    add(sim, f"at={op} nth=5 do=hold;at=rsp_{op} nth=5 do=swap")
+    # so large that each command has a key
+    sim.io(session, iodepth=2, verify=False, bssplit="64k/50:256k/50")
+    assert happened(sim) and sim.kept_the_rules()
+    if remote_inv:
+        assert "invalidates a key that is not its own" in sim.guest.console(mark)
+    else:
+        assert sim.hca.counters()["tmfs"] and "protocol error" not in sim.guest.console(mark)
+    settles(sim)
+    ends_well(sim, session)
+
+
 def test_the_key_of_another_session_is_invalidated(sim):
     """The adapter refuses that; nothing is lost."""
     one, other = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(),
