@@ -159,6 +159,9 @@ REASONS = {
     "memory registration failed: local access": {
         "registration has no rights": "at=wr_reg nth=5 do=wc status=LOC_ACCESS_ERR",
     },
+    "local invalidate failed: ": {
+        "key was invalidated without a word": "at=rsp_read nth=3 do=inv mode=silent",
+    },
     "Send failed: local protection": {
         "Send has no rights": "at=wr_send nth=5 do=wc status=LOC_PROT_ERR",
     },
@@ -241,6 +244,12 @@ AT_LOGIN = {
         "login response with a wrong tag": "at=rsp_login do=itt val=0x1234",
         "login response twice": "at=rsp_login do=dup",
     },
+    "login request failed: local protection": {
+        "login request has no rights": "at=wr_send do=wc status=LOC_PROT_ERR",
+    },
+    "receive failed: general error": {
+        "login response is lost": "at=recv do=wc status=GENERAL_ERR",
+    },
     "local length error": {
         "login response too long": "at=rsp_login do=extend val=9000",
     },
@@ -262,6 +271,13 @@ AT_LOGIN = {
         "login refused for now": "at=rsp_login do=login class=3 detail=1",
         "login with a status that there is not": "at=rsp_login do=login class=9 detail=9",
         "login response with digests": "at=rsp_login do=key text=HeaderDigest:CRC32C",
+        "login response with a key of nobody's": "at=rsp_login do=key text=Nonsense:Yes",
+        "login response with what is no key": f"at=rsp_login do=set off=76 bytes={38 * '41'}00",
+        "login response with stages that there are not": "at=rsp_login do=set off=29 bytes=8a",
+        "login response that is and is not complete": "at=rsp_login do=set off=29 bytes=c1",
+        "login response of another version": "at=rsp_login do=set off=30 bytes=0505",
+        "login response of another session": "at=rsp_login do=xor off=36 bytes=ffffffffffff",
+        "login response of no session": "at=rsp_login do=set off=42 bytes=0000",
     },
 }
 NO_LOGIN = ("no CQ", "no QP", "no MR", "no DMA", "login refused", "login response with digests",
@@ -277,6 +293,11 @@ AT_DISCOVERY = {
     "text response too long": "at=rsp_text do=extend val=9000",
     "text response with a wrong length": "at=rsp_text do=set off=33 bytes=00ffff",
     "text response that is something else": "at=rsp_text do=set off=28 bytes=21",
+    "text response with what is no key": f"at=rsp_text do=set off=76 bytes={11 * '41'}",
+    "text response that does not end": "at=rsp_text do=set off=157 bytes=41",
+    "text response that is and is not complete": "at=rsp_text do=set off=29 bytes=c0",
+    "text response that is neither": "at=rsp_text do=set off=29 bytes=00",
+    "text response that is complete and has a tag": "at=rsp_text do=set off=48 bytes=00000001",
     "text is rejected": "at=text do=reject val=4",
     "adapter goes during discovery": "at=text do=remove",
     "closed during discovery": "at=text do=close",
@@ -289,6 +310,7 @@ AT_LOGOUT = {
     "half a logout response": "at=rsp_logout do=trunc val=50",
     "logout response twice": "at=rsp_logout do=dup",
     "logout is refused": "at=rsp_logout do=response val=1",
+    "logout is answered as nobody knows": "at=rsp_logout do=response val=0x77",
     "closed instead of an answer": "at=logout do=close",
     "lost instead of an answer": "at=logout do=abort",
     "QP fails at the end": "at=logout do=qp_fatal",
@@ -544,10 +566,13 @@ def test_every_status_of_a_completion(sim, at):
     ends_well(sim, session)
 
 
-@pytest.mark.parametrize("rule", ("at=rsp_read nth=3 do=drop", "at=read nth=3 do=drop",
+@pytest.mark.parametrize("rule", ("at=rsp_read nth=3 do=drop", "at=rsp_write nth=3 do=drop",
+                                  "at=read nth=3 do=drop", "at=dataout nth=3 do=drop",
                                   "at=cmd nth=3 do=reject val=4", "at=wr_send nth=9 do=hold"))
 def test_a_response_that_never_comes(sim, rule):
     """The command times out, is aborted and done again."""
+    # one Data-Out for a command: the target would miss another one's predecessor
+    sim.hca.set(initial_r2t="dataout" not in rule, first_burst=2 * 8192)
     session = sim.login()
     sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
     add(sim, rule)
@@ -559,8 +584,8 @@ def test_a_response_that_never_comes(sim, rule):
 
 @pytest.mark.parametrize("rule", (
     "at=rsp_tmf do=drop", "at=rsp_tmf do=response val=1", "at=rsp_tmf do=response val=5",
-    "at=rsp_tmf do=response val=255", "at=rsp_tmf do=dup", "at=rsp_tmf do=trunc val=70",
-    "at=tmf do=close", "at=tmf do=qp_fatal", "at=tmf do=remove"))
+    "at=rsp_tmf do=response val=255", "at=rsp_tmf do=itt val=0x1234", "at=rsp_tmf do=dup",
+    "at=rsp_tmf do=trunc val=70", "at=tmf do=close", "at=tmf do=qp_fatal", "at=tmf do=remove"))
 def test_an_abort_that_goes_wrong(sim, rule):
     """The error handler goes on to the next means, and the I/O is done at last."""
     session = sim.login()
@@ -577,7 +602,8 @@ def test_an_abort_that_goes_wrong(sim, rule):
 
 @pytest.mark.parametrize("rule", (
     "at=nop do=drop", "at=nop do=close", "at=rsp_nop do=drop", "at=rsp_nop do=dup",
-    "at=rsp_nop do=trunc val=60", "at=rsp_nop do=itt val=0x1234", "at=recv do=drop"))
+    "at=rsp_nop do=trunc val=60", "at=rsp_nop do=itt val=0x1234", "at=recv do=drop",
+    "at=rsp_nop do=set off=28 bytes=26", "at=rsp_nop do=set off=48 bytes=00000001"))
 def test_a_ping_that_goes_wrong(sim, rule):
     """The connection is made anew."""
     session = sim.login(**{"node.conn[0].timeo.noop_out_interval": 1,
