@@ -284,6 +284,15 @@ NO_LOGIN = ("no CQ", "no QP", "no MR", "no DMA", "login refused", "login respons
             "login with a status that there is not")
 MAYBE = [(what, rules, said) for said, cases in AT_LOGIN.items() for what, rules in cases.items()]
 
+# The same while a session gets another connection, but for what makes iscsid give up, and for CQs,
+# which the core keeps. The queues of the old one are drained first, each twice, by a receive.
+AT_RECONNECT = {what: (rules, said) for what, rules, said in MAYBE if what in (
+    "no PD", "no QP", "no MR", "no DMA", "QP cannot be used", "refused", "reset",
+    "cannot be reached", "no answer to a connect", "adapter goes while it connects",
+    "QP fails during login", "closed at once", "lost during login", "half a login response",
+    "no login response", "login refused for now", "login response is lost")}
+AT_RECONNECT["no receive"] = ("at=post_recv nth=3 do=fail errno=EINVAL", "can't post receives")
+
 # While somebody asks what there is.
 AT_DISCOVERY = {
     "no text response": "at=rsp_text do=drop",
@@ -520,6 +529,22 @@ def test_what_goes_wrong_at_a_login(sim, what, rules, said):
     sim.initiator.clear()
     assert not sim.left()
     ends_well(sim, sim.login())
+
+
+@pytest.mark.parametrize("what", AT_RECONNECT)
+def test_what_goes_wrong_at_a_reconnect(simlun, what):
+    """It is tried again, and the I/O that waits goes on over the same session."""
+    sim = simlun
+    rules, said = AT_RECONNECT[what]
+    mark = sim.guest.mark()
+    add(sim, f"{rules};at=now do=abort")
+    job = sim.start_io(sim.standing)
+    assert happens(sim, 30)
+    back_on(sim)
+    job.wait(timeout=120)
+    assert sim.kept_the_rules()
+    assert re.search(said, sim.guest.console(mark))
+    settles(sim)
 
 
 @pytest.mark.parametrize("what", AT_DISCOVERY)
