@@ -73,7 +73,7 @@ static void fuzz_pace(struct sim_adapter *ad)
 		{ SIM_K_irq_delay_us, { 0, 0, 100, 2000 } },
 		{ SIM_K_remote_inv, { 1, 1, 1, 0 } },
 		{ SIM_K_initial_r2t, { 1, 1, 0, 0 } },
-		{ SIM_K_odds, { 2, 16, 128, 1024 } },
+		{ SIM_K_odds, { 4, 32, 256, 2048 } },
 	};
 	int i;
 
@@ -120,7 +120,7 @@ static void fuzz_cmd(struct sim_adapter *ad, struct sim_act *act)
 	act->val2 = below(ad, 8);
 }
 
-/* One time in 64 something happens to the PDU as a whole. */
+/* One time in 256 something happens to the PDU as a whole. */
 static void fuzz_rsp(struct sim_adapter *ad, struct sim_act *act)
 {
 	static const u8 verbs[] = {
@@ -130,7 +130,7 @@ static void fuzz_rsp(struct sim_adapter *ad, struct sim_act *act)
 		SIM_DO_dev_fatal, SIM_DO_port_down, SIM_DO_remove,
 	};
 
-	if (below(ad, 64))
+	if (below(ad, 256))
 		return;
 	act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
 	act->us = below(ad, 2) ? below(ad, 20000) : 0;
