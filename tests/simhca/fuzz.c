@@ -56,10 +56,7 @@ static void fuzz_wr(struct sim_adapter *ad, struct sim_act *act)
 	act->val = 1 + below(ad, IB_WC_GENERAL_ERR);
 }
 
-/*
- * Nothing of it is wrong, and mostly it is as usual.  And how bad PDUs are:
- * what ends a connection at once lets nothing else be tried on it.
- */
+/* Nothing of it is wrong, and mostly it is as usual. */
 static void fuzz_pace(struct sim_adapter *ad)
 {
 	static const struct {
@@ -73,7 +70,6 @@ static void fuzz_pace(struct sim_adapter *ad)
 		{ SIM_K_irq_delay_us, { 0, 0, 100, 2000 } },
 		{ SIM_K_remote_inv, { 1, 1, 1, 0 } },
 		{ SIM_K_initial_r2t, { 1, 1, 0, 0 } },
-		{ SIM_K_odds, { 4, 32, 256, 2048 } },
 	};
 	int i;
 

@@ -55,8 +55,8 @@ SIM_KNOB(engine_prio, NOW, 0, -20, 100,
 SIM_KNOB(rsp_delay_us, NOW, 0, 0, 60000000, "target answers that late")
 SIM_KNOB(login_delay_us, NOW, IS_ENABLED(CONFIG_PREEMPT) ? 50000 : 0, 0, 60000000,
 	 "login and text answers come that late")
-SIM_KNOB(odds, NOW, 8, 1, 65536,
-	 "\"random\" changes the structure of one PDU in so many")
+SIM_KNOB(odds, NOW, 4, 1, 65536,
+	 "\"random\" gives one PDU in so many another structure, on some connections fewer")
 SIM_KNOB(null_data, NOW, 0, 0, 1, "check memory but move no data")
 SIM_KNOB(portals, NOW, 1, 1, 200, "addresses that the target listens on")
 SIM_KNOB(targets, NOW, 1, 1, 64, "targets in the SendTargets answer")

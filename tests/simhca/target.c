@@ -281,6 +281,15 @@ static struct sim_pdu *rekey(struct sim_pdu *pdu, const char *text)
 	return copy;
 }
 
+/*
+ * Another structure mostly ends a connection, so that nothing else can be tried
+ * on it: it is rarer on some connections than on others.
+ */
+static u32 odds(struct sim_conn *conn)
+{
+	return sim_knob(conn->ad, odds) << 2 * (conn->qp->ib.qp_num % 4);
+}
+
 /* Apply the PDU's fault.  Return the PDU to deliver, or NULL. */
 static struct sim_pdu *corrupt(struct sim_conn *conn, struct sim_pdu *pdu)
 {
@@ -333,7 +342,7 @@ static struct sim_pdu *corrupt(struct sim_conn *conn, struct sim_pdu *pdu)
 		return rekey(pdu, act.bytes);
 	case SIM_DO_random:
 		sim_count(conn->ad, pdus_fuzzed);
-		if (sim_fuzz_pdu(conn->ad, pdu, sim_knob(conn->ad, odds)))
+		if (sim_fuzz_pdu(conn->ad, pdu, odds(conn)))
 			sim_count(conn->ad, pdus_odd);
 		break;
 	case SIM_DO_flood:
