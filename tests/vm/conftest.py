@@ -32,7 +32,7 @@ CHECKED = ("debug", "mainline")
 ALL_KERNELS = (*STOCK_KERNELS, *CHECKED)
 DEFAULT_KERNELS = (*STOCK_KERNELS, "debug")
 # every so many of the tests of a file that does not say how many, unless that kernel is named
-FEW_ON = {"debug": 12}
+FEW_ON = {"debug": 24}
 # what only some kernels have: soft-iWARP
 CAPABLE = {"siw": CHECKED}
 

@@ -19,7 +19,7 @@ from iserlab.guest import CommandFailed
 from rig import NO_PINGS
 
 KERNELS = ("debug",)
-SAMPLE = 24
+SAMPLE = 36
 
 
 @pytest.fixture(autouse=True)

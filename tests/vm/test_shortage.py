@@ -23,8 +23,7 @@ from iserlab import reports, shortage
 KERNELS = ("debug",)
 CAPABLE = ("debug", "mainline")
 SAMPLE = 2
-FEW = 16        # by default one of so many allocations at load
-FEW_PLACES = 8  # and of places
+FEW = 16        # by default one of so many places, or allocations at load
 EACH = 8        # allocations below a place fail one by one, then in powers of two,
 OFTEN = 64      # until there are no more, or that many
 # places that there have to be, or the kernel's tracing did not find them
@@ -137,7 +136,7 @@ def following(nth):
 def test_memory_runs_out(sim, request, sampled, tell, kind):
     """Once at some of the places, with --kernel at each, with --all several times."""
     often = OFTEN if request.config.getoption("all") else 1
-    step = FEW_PLACES if sampled else 1
+    step = FEW if sampled else 1
     sim.hca.set(initial_r2t=0)
     sim.initiator.record(sim.hca.iqn(), sim.hca.portal(), SETTINGS)
     places = shortage.places(sim.guest, kind, lambda: must_live(sim))
