@@ -59,6 +59,12 @@ LATE_NUMBERS = (
      "	be32_add_cpu(&((struct iscsi_scsi_req *)task->hdr)->cmdsn, plan->imm_sge);\n"
      "	iser_chain_send(conn, slot, task, hdr_len,"),
 )
+# What the target will send some time later has come.
+EARLY_NUMBERS = (
+    (TASK, "	iser_chain_send(conn, slot, task, hdr_len,",
+     "	be32_add_cpu(&((struct iscsi_scsi_req *)task->hdr)->exp_statsn, 9);\n"
+     "	iser_chain_send(conn, slot, task, hdr_len,"),
+)
 # Headers are where those of the last command but one may be still in use.
 TWO_BUFFERS = ((TASK, "if (++conn->tx_next == conn->nr_tx)", "if (++conn->tx_next == 2)"),)
 # A key lives on when its command ends, and is registered again.
@@ -129,6 +135,7 @@ BROKEN = {
     "two protection domains": (TWO_DOMAINS, {}, ("v_mr_pd",)),
     "wrong direction": (ONE_DIRECTION, {}, ("v_dma_direction",)),
     "wrong CmdSN": (LATE_NUMBERS, {}, ("v_cmdsn",)),
+    "wrong ExpStatSN": (EARLY_NUMBERS, {}, ("v_statsn",)),
     "too many SGEs": (((QUEUE, "	.max_send_sge	= 1 + lim->data_sge,", "	.max_send_sge	= 1,"),), {},
                       ("v_post_wr",)),
     "full send queue": (SMALL_SQ, LATE, ("v_sq_overflow",)),
@@ -190,6 +197,15 @@ def test_a_broken_mapping_is_seen(sim, mappings, what):
     """By a kernel that checks them, too."""
     breaks(sim, *MAPPINGS[what])
     assert mappings()
+
+
+def test_a_request_that_gives_way_is_seen(sim):
+    """Of logins and text requests, and nothing else, ours does so: see iser_xmit_login()."""
+    # later than the answer to the login, and before that to the text
+    sim.hca.set(ack_delay_us=300000, resend=1)
+    sim.hca.fault(at="rsp_text", do="delay", us=1000000)
+    assert sim.initiator.targets(sim.hca.portal())
+    assert set(sim.hca.counters().violations) == {"v_resend_login"}
 
 
 def test_what_is_left_behind_is_seen(sim, rig):
