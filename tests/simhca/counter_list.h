@@ -120,6 +120,7 @@ SIM_COUNTER(v_object_leak)		/* objects left when the device went */
 /* violations: the wire */
 SIM_COUNTER(v_cmdsn)			/* posting order is not CmdSN order */
 SIM_COUNTER(v_statsn)			/* confirms a StatSN that was not sent yet */
+SIM_COUNTER(v_terms)			/* data of a kind or length not agreed on */
 SIM_COUNTER(v_proto)			/* anything else the RFCs forbid */
 
 #undef SIM_COUNTER

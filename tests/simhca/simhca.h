@@ -792,7 +792,13 @@ void sim_pdu_data(struct sim_pdu *pdu, const void *data, u32 len);
 void sim_pdu_send(struct sim_conn *conn, struct sim_pdu *pdu, u64 points,
 		  int op);
 bool sim_cmdsn(struct sim_conn *conn, const struct iscsi_hdr *hdr);
-void sim_proto(struct sim_conn *conn, const char *fmt, ...) __printf(2, 3);
+void sim_conn_violation(struct sim_conn *conn, enum sim_counter c,
+			const char *fmt, ...) __printf(3, 4);
+#define sim_proto(conn, ...) \
+	sim_conn_violation(conn, SIM_C_v_proto, __VA_ARGS__)
+#define sim_terms(conn, ...) \
+	sim_conn_violation(conn, SIM_C_v_terms, __VA_ARGS__)
+
 void sim_pdu_drop(struct sim_pdu *pdu);
 void sim_send_reject(struct sim_conn *conn, const void *bhs, u8 reason);
 bool sim_conn_act(struct sim_conn *conn, const struct sim_act *act);

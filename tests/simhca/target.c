@@ -20,11 +20,13 @@
 #include "simhca.h"
 
 /**
- * sim_proto - the initiator broke a rule of the protocol
+ * sim_conn_violation - the initiator did on a connection what it must not
  * @conn: the connection
+ * @c: the counter of this kind of violation
  * @fmt: what it did
  */
-void sim_proto(struct sim_conn *conn, const char *fmt, ...)
+void sim_conn_violation(struct sim_conn *conn, enum sim_counter c,
+			const char *fmt, ...)
 {
 	struct va_format vaf;
 	va_list args;
@@ -32,8 +34,7 @@ void sim_proto(struct sim_conn *conn, const char *fmt, ...)
 	va_start(args, fmt);
 	vaf.fmt = fmt;
 	vaf.va = &args;
-	sim_violation(conn->ad, SIM_C_v_proto, "QP %u: %pV",
-		      conn->qp->ib.qp_num, &vaf);
+	sim_violation(conn->ad, c, "QP %u: %pV", conn->qp->ib.qp_num, &vaf);
 	va_end(args);
 }
 
@@ -820,7 +821,7 @@ static bool headers_ok(struct sim_conn *conn, const u8 *buf, u32 len)
 		return false;
 	}
 	if (dlen > max(conn->recv_dsl, 8192U))
-		sim_proto(conn, "PDU %#x: data segment of %u is too long",
+		sim_terms(conn, "PDU %#x: data segment of %u is too long",
 			  hdr->opcode, dlen);
 	if ((iser->flags & (ISER_RSV | ISER_WSV)) &&
 	    (hdr->opcode & ISCSI_OPCODE_MASK) != ISCSI_OP_SCSI_CMD)
@@ -834,10 +835,9 @@ static void check_statsn(struct sim_conn *conn, const struct iscsi_hdr *hdr)
 
 	/* every request has ExpStatSN at the same place */
 	if ((s32)(sn - conn->statsn) > 0 && conn->phase == SIM_CONN_FULL)
-		sim_violation(conn->ad, SIM_C_v_statsn,
-			      "QP %u: PDU %#x: ExpStatSN %u, the next is %u",
-			      conn->qp->ib.qp_num, hdr->opcode, sn,
-			      conn->statsn);
+		sim_conn_violation(conn, SIM_C_v_statsn,
+				   "PDU %#x: ExpStatSN %u, the next is %u",
+				   hdr->opcode, sn, conn->statsn);
 }
 
 /**

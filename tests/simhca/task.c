@@ -469,13 +469,13 @@ static void check_unsolicited(struct sim_task *task, u32 dlen)
 	struct sim_conn *conn = task->conn;
 
 	if (dlen && !conn->imm_data)
-		sim_proto(conn, "immediate data, which were not agreed on");
+		sim_terms(conn, "immediate data, which were not agreed on");
 	if (dlen && !(task->flags & ISCSI_FLAG_CMD_WRITE))
 		sim_proto(conn, "immediate data on a command that does not write");
 	if (task->await_data && conn->initial_r2t)
-		sim_proto(conn, "unsolicited data, which were not agreed on");
+		sim_terms(conn, "unsolicited data, which were not agreed on");
 	if (dlen > conn->first_burst)
-		sim_proto(conn, "%u bytes of immediate data, FirstBurstLength is %u",
+		sim_terms(conn, "%u bytes of immediate data, FirstBurstLength is %u",
 			  dlen, conn->first_burst);
 }
 
@@ -608,7 +608,7 @@ void sim_dataout_rx(struct sim_conn *conn, u8 *buf, u32 len)
 		sim_proto(conn, "Data-Out at offset %u instead of %u",
 			  be32_to_cpu(hdr->offset), task->unsolicited);
 	if (task->unsolicited + dlen > conn->first_burst)
-		sim_proto(conn, "%u bytes unsolicited, FirstBurstLength is %u",
+		sim_terms(conn, "%u bytes unsolicited, FirstBurstLength is %u",
 			  task->unsolicited + dlen, conn->first_burst);
 	task->datasn++;
 	take_data(task, task->unsolicited, buf + HDR_LEN, dlen);
