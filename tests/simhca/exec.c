@@ -287,10 +287,11 @@ static enum ib_wc_status exec_send(struct sim_qp *qp, u32 pos)
 	if (!sges_copy(qp, sges, wqe->num_sge, qp->ad->rxbuf, wqe->bytes,
 		       false))
 		return IB_WC_LOC_PROT_ERR;
-	wqe->login = is_login(qp->ad->rxbuf, wqe->bytes);
 	wqe->csum = 0;
-	if (sim_knob(qp->ad, resend))
+	if (sim_knob(qp->ad, resend)) {
+		wqe->login = is_login(qp->ad->rxbuf, wqe->bytes);
 		sges_sum(qp, sges, wqe->num_sge, &wqe->csum);
+	}
 	wqe->on_wire = true;
 	hold_send(qp, pos, 1);
 	return IB_WC_SUCCESS;

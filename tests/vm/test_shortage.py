@@ -147,13 +147,14 @@ def test_memory_runs_out(sim, request, sampled, tell, kind):
         nth = 1
         while nth <= often:
             mark = sim.guest.mark(f"{kind}: {name}, allocation {nth}")
-            times = memory.times
+            before = memory.times
             worked = live(sim, lambda: memory.exhausted(place, nth))
-            failed[name] += memory.times - times
+            times = memory.times - before
+            failed[name] += times
             tried += 1
-            print(f"{kind}: {name}, allocation {nth}: {memory.times - times} times")
+            print(f"{kind}: {name}, allocation {nth}: {times} times")
             all_is_well(sim, worked, mark)
-            nth = following(nth) if memory.times > times else often + 1
+            nth = following(nth) if times else often + 1
     tell(f"{kind}: of {len(places)} places every {step}.: {tried} lives, "
          f"{failed.total()} parts of them short of memory")
     leaks = sim.guest.leaks()
