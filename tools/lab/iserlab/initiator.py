@@ -116,7 +116,9 @@ class Initiator:
                 sleep 0.2
             done
             [ $came -ge {wanted} ] || {{ echo "$came disks came, not {wanted}" >&2; exit 1; }}
-            udevadm settle""", timeout=120)
+            # sysfs has a disk before udev hears of it: its queue may be empty for that
+            udevadm wait --settle --timeout=60 \\
+                /sys/class/iscsi_session/*/device/target*/*/block/*""", timeout=150)
         known = {session.number for session in before}
         return [session for session in self.sessions() if session.number not in known]
 
