@@ -48,19 +48,37 @@ at=wr nth=400 every=1511 count=0 do=random
 at=cmd nth=50 every=211 count=0 do=random
 """
 
-# Errors are expected. What matters is that it is of all kinds and never ends.
-LOAD = """
+# The SCSI layer allocates as much for the list of LUNs as the target says that it takes, and warns
+# if that cannot be: for this long it does not ask for it (BLIST_NOREPORTLUN).
+SCAN = "echo {flags} >/sys/module/scsi_mod/parameters/default_dev_flags"
+NO_REPORT_LUNS = 1 << 18
+
+# With all checks a process takes long to begin and to end; all of what is below is short of that.
+QUIET = """
 exec >/dev/null 2>&1
+exec {never}<> <(:)
+pause() { read -rt "$1" <&$never; }
+is() { read -r found <"$2" && [ "$found" = "$1" ]; }
+"""
+
+# Errors are expected. What matters is that it is of all kinds and never ends. What the SCSI layer
+# fails by itself is of no use: a disk that it has given up is made to run again.
+LOAD = """
 cd /tmp
 while :; do
     disks=(/sys/block/sd*)
-    name=$(basename "${{disks[{number}]}}")
+    name=${{disks[{number}]##*/}}
     disk=/dev/$name
-    echo 5 >/sys/block/$name/device/timeout || {{ sleep 1; continue; }}
-    echo running >/sys/block/$name/device/state
+    state=/sys/block/$name/device/state
+    session=${{state%state}}../../iscsi_session
+    is LOGGED_IN $session/*/state || {{ pause 2; continue; }}
+    echo 5 >${{state%state}}timeout
     timeout 60 fio --name=io --thread --filename=$disk --rw=randrw --size=256m --number_ios=3000 \\
         --bssplit=512/20:4k/40:16k/20:64k/15:1m/5 --iodepth=32 --ioengine=libaio --direct=1 \\
-        --continue_on_error=all
+        --continue_on_error=all &
+    while ! pause 1 && kill -0 $!; do
+        is offline $state && is LOGGED_IN $session/*/state && echo running >$state
+    done
     timeout 20 dd if=$disk of=/dev/null bs=64k count=20
     timeout 20 sg_inq $disk
     timeout 20 sg_vpd -p 0xb0 $disk
@@ -70,13 +88,16 @@ while :; do
 done
 """
 
-# iscsid gives a session up when a login is refused for good, as a mad target may do.
+# iscsid gives a session up when a login is refused for good, as a mad target may do. One that found
+# no disk does nothing more.
 COME_AND_GO = """
-exec >/dev/null 2>&1
-while sleep 5; do
-    for state in $(grep -l LOGGED_IN /sys/class/iscsi_session/*/state | shuf -n 1); do
-        session=${state%/state}
-        iscsiadm -m session -r "${session##*session}" -u
+useless() { ! [ -d "$1"/device/target*/*/block ]; }
+while ! pause 5; do
+    sessions=(/sys/class/iscsi_session/*)
+    chance=${sessions[RANDOM % ${#sessions[@]}]}
+    for session in "${sessions[@]}"; do
+        is LOGGED_IN "$session/state" && { [ "$session" = "$chance" ] || useless "$session"; } &&
+            iscsiadm -m session -r "${session##*session}" -u
     done
     timeout 10 iscsiadm -m node -l
 done
@@ -85,21 +106,19 @@ done
 # Nobody takes back what a discovery has in the kernel if iscsiadm is killed: this ends by itself.
 ASKING = "/run/asking"
 ASK = """
-exec >/dev/null 2>&1
 ask="iscsiadm -m discoverydb -t st -p {portal} -I iser"
 $ask -o new
 $ask -o update -n discovery.sendtargets.timeo.login_timeout -v 5 \\
     -n discovery.sendtargets.timeo.active_timeout -v 5
 while [ -e {asking} ]; do
     $ask -o nonpersistent -D
-    sleep 3
+    pause 3
 done
 """
 
 # What is gone comes again: the device, and the wire of a connection that ended meanwhile.
 MEND = """
-exec >/dev/null 2>&1
-while sleep 1; do
+while ! pause 1; do
     echo 1 >{power}
     echo link=1 >{knobs}
 done
@@ -131,12 +150,12 @@ def test_a_target_that_is_mad(sim, request, tell):
     # else a login with unsolicited data would be a matter of chance
     sim.hca.set(initial_r2t=0)
     sessions = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(), SESSIONS)
-    # whatever it looks at comes late, or never
-    sim.guest.run("udevadm control --stop-exec-queue")
+    # whatever udev looks at comes late, or never
+    sim.guest.run(f"{SCAN.format(flags=NO_REPORT_LUNS)}; udevadm control --stop-exec-queue")
     sim.guest.write(ASKING, "")
-    asking = sim.guest.spawn(ASK.format(asking=ASKING, portal=sim.hca.portal()))
-    jobs = [sim.guest.spawn(LOAD.format(number=number)) for number in range(len(sessions))]
-    jobs += [sim.guest.spawn(COME_AND_GO), sim.guest.spawn(MEND.format(
+    asking = sim.guest.spawn(QUIET + ASK.format(asking=ASKING, portal=sim.hca.portal()))
+    jobs = [sim.guest.spawn(QUIET + LOAD.format(number=number)) for number in range(len(sessions))]
+    jobs += [sim.guest.spawn(QUIET + COME_AND_GO), sim.guest.spawn(QUIET + MEND.format(
         power=sim.hca.file("power"), knobs=sim.hca.file("knobs")))]
     end = time.monotonic() + option("seconds")
 
@@ -150,7 +169,7 @@ def test_a_target_that_is_mad(sim, request, tell):
     finally:
         counted, hits = sim.hca.counters(), sim.hca.hits()
         sim.hca.calm()
-        sim.guest.run(f"rm {ASKING}; udevadm control --start-exec-queue")
+        sim.guest.run(f"rm {ASKING}; {SCAN.format(flags=0)}; udevadm control --start-exec-queue")
         for job in jobs:
             job.kill()
     tell(f"fuzz: seed {seed}: {counted['pdus_fuzzed']} PDUs mutated of {counted['pdus_out']}, "
