@@ -50,11 +50,12 @@ at=cmd nth=50 every=211 count=0 do=random
 
 # The SCSI layer allocates as much for the list of LUNs as the target says that it takes, and warns
 # if that cannot be: for this long it does not ask for it (BLIST_NOREPORTLUN).
-SCAN = "echo {flags} >/sys/module/scsi_mod/parameters/default_dev_flags"
 NO_REPORT_LUNS = 1 << 18
+SCAN_FLAGS = "/sys/module/scsi_mod/parameters/default_dev_flags"
 
-# With all checks a process takes long to begin and to end; all of what is below is short of that.
-QUIET = """
+# What all jobs begin with. A process takes long to begin and to end where all is checked: none does
+# only to wait or to compare.
+JOB = """
 exec >/dev/null 2>&1
 exec {never}<> <(:)
 pause() { read -rt "$1" <&$never; }
@@ -62,22 +63,23 @@ is() { read -r found <"$2" && [ "$found" = "$1" ]; }
 """
 
 # Errors are expected. What matters is that it is of all kinds and never ends. What the SCSI layer
-# fails by itself is of no use: a disk that it has given up is made to run again.
+# fails by itself is of no use: a disk that it has given up is made to run again; but not while its
+# queue is stopped, as that reads from the disk, and could wait for good.
 LOAD = """
 cd /tmp
 while :; do
     disks=(/sys/block/sd*)
     name=${{disks[{number}]##*/}}
     disk=/dev/$name
-    state=/sys/block/$name/device/state
-    session=${{state%state}}../../iscsi_session
+    device=/sys/block/$name/device
+    session=$device/../../iscsi_session
     is LOGGED_IN $session/*/state || {{ pause 2; continue; }}
-    echo 5 >${{state%state}}timeout
+    echo 5 >$device/timeout
     timeout 60 fio --name=io --thread --filename=$disk --rw=randrw --size=256m --number_ios=3000 \\
         --bssplit=512/20:4k/40:16k/20:64k/15:1m/5 --iodepth=32 --ioengine=libaio --direct=1 \\
         --continue_on_error=all &
     while ! pause 1 && kill -0 $!; do
-        is offline $state && is LOGGED_IN $session/*/state && echo running >$state
+        is offline $device/state && is LOGGED_IN $session/*/state && echo running >$device/state
     done
     timeout 20 dd if=$disk of=/dev/null bs=64k count=20
     timeout 20 sg_inq $disk
@@ -151,11 +153,11 @@ def test_a_target_that_is_mad(sim, request, tell):
     sim.hca.set(initial_r2t=0)
     sessions = sim.initiator.login(sim.hca.iqn(), sim.hca.portal(), SESSIONS)
     # whatever udev looks at comes late, or never
-    sim.guest.run(f"{SCAN.format(flags=NO_REPORT_LUNS)}; udevadm control --stop-exec-queue")
+    sim.guest.run(f"echo {NO_REPORT_LUNS} >{SCAN_FLAGS}; udevadm control --stop-exec-queue")
     sim.guest.write(ASKING, "")
-    asking = sim.guest.spawn(QUIET + ASK.format(asking=ASKING, portal=sim.hca.portal()))
-    jobs = [sim.guest.spawn(QUIET + LOAD.format(number=number)) for number in range(len(sessions))]
-    jobs += [sim.guest.spawn(QUIET + COME_AND_GO), sim.guest.spawn(QUIET + MEND.format(
+    asking = sim.guest.spawn(JOB + ASK.format(asking=ASKING, portal=sim.hca.portal()))
+    jobs = [sim.guest.spawn(JOB + LOAD.format(number=number)) for number in range(len(sessions))]
+    jobs += [sim.guest.spawn(JOB + COME_AND_GO), sim.guest.spawn(JOB + MEND.format(
         power=sim.hca.file("power"), knobs=sim.hca.file("knobs")))]
     end = time.monotonic() + option("seconds")
 
@@ -169,7 +171,7 @@ def test_a_target_that_is_mad(sim, request, tell):
     finally:
         counted, hits = sim.hca.counters(), sim.hca.hits()
         sim.hca.calm()
-        sim.guest.run(f"rm {ASKING}; {SCAN.format(flags=0)}; udevadm control --start-exec-queue")
+        sim.guest.run(f"rm {ASKING}; echo 0 >{SCAN_FLAGS}; udevadm control --start-exec-queue")
         for job in jobs:
             job.kill()
     tell(f"fuzz: seed {seed}: {counted['pdus_fuzzed']} PDUs mutated of {counted['pdus_out']}, "

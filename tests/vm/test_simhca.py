@@ -233,8 +233,6 @@ def test_a_read_takes_what_it_needs(sim, remote_inv):
     """
     sim.adapter(remote_inv=remote_inv)
     session = sim.login(**NO_PINGS)
-    # udev has read what it wants
-    sim.guest.run(f"udevadm wait --settle --timeout=60 {session.disk}", timeout=90)
     reads, local = 320, 0 if remote_inv else 320
     with sim.hca.counting() as counted:
         sim.guest.run(f"dd if={session.disk} of=/dev/null bs=4k count={reads} iflag=direct")

@@ -117,7 +117,7 @@ class Initiator:
             done
             [ $came -ge {wanted} ] || {{ echo "$came disks came, not {wanted}" >&2; exit 1; }}
             # sysfs has a disk before udev hears of it: its queue may be empty for that
-            udevadm wait --settle --timeout=60 \\
+            udevadm wait --settle --timeout=120 \\
                 /sys/class/iscsi_session/*/device/target*/*/block/*""", timeout=150)
         known = {session.number for session in before}
         return [session for session in self.sessions() if session.number not in known]
