@@ -693,6 +693,7 @@ struct sim_conn {
 	u32 text_len;
 	u32 text_pos;
 	struct list_head tasks;
+	struct list_head dropped;	/* their data are on the way */
 	struct list_head delayed;
 	struct {
 		u32 index;

@@ -938,6 +938,7 @@ struct sim_conn *sim_conn_open(struct sim_qp *qp, int portal)
 		sim_proto(conn, "connect: private data flags are %#x",
 			  qp->connect_flags);
 	INIT_LIST_HEAD(&conn->tasks);
+	INIT_LIST_HEAD(&conn->dropped);
 	INIT_LIST_HEAD(&conn->delayed);
 	list_add_tail(&conn->node, &ad->target.conns);
 	sim_gauge_inc(ad, connections);
@@ -958,6 +959,8 @@ void sim_conn_free(struct sim_conn *conn)
 
 	list_for_each_entry_safe(task, next_task, &conn->tasks, node)
 		sim_task_free(task);
+	list_for_each_entry_safe(task, next_task, &conn->dropped, node)
+		kfree(task);
 	list_for_each_entry_safe(pdu, next, &conn->delayed, node)
 		sim_pdu_drop(pdu);
 	if (conn->tsih)

@@ -49,6 +49,8 @@ static struct sim_task *task_new(struct sim_conn *conn)
  * sim_task_free - forget a command
  * @task: the command, answered or aborted
  *
+ * Of one whose unsolicited data were still on their way its tag remains, so
+ * that they can be told from data for nothing, until the last of them are here.
  * Engine context.
  */
 void sim_task_free(struct sim_task *task)
@@ -60,8 +62,28 @@ void sim_task_free(struct sim_task *task)
 	if (!task->immediate && !task->answered)
 		conn->outstanding--;
 	kfree(task->param);
-	kfree(task);
 	sim_gauge_dec(conn->ad, tasks);
+	if (task->await_data)
+		list_add(&task->node, &conn->dropped);
+	else
+		kfree(task);
+}
+
+/* Data for a command that was dropped mean nothing.  Return whether they are. */
+static bool drop_data(struct sim_conn *conn, const struct iscsi_data *hdr)
+{
+	struct sim_task *task;
+
+	list_for_each_entry(task, &conn->dropped, node) {
+		if (task->itt != (__force u32)hdr->itt)
+			continue;
+		if (hdr->flags & ISCSI_FLAG_CMD_FINAL) {
+			list_del(&task->node);
+			kfree(task);
+		}
+		return true;
+	}
+	return false;
 }
 
 /**
@@ -593,6 +615,8 @@ void sim_dataout_rx(struct sim_conn *conn, u8 *buf, u32 len)
 	struct sim_task *task = sim_task_find(conn, (__force u32)hdr->itt);
 	u32 dlen = ntoh24(hdr->dlength);
 
+	if (!task && drop_data(conn, hdr))
+		return;
 	if (!task || !task->await_data) {
 		sim_proto(conn, "Data-Out for task tag %#x, which expects none",
 			  be32_to_cpu((__force __be32)hdr->itt));

@@ -208,6 +208,17 @@ def test_a_request_that_gives_way_is_seen(sim):
     assert set(sim.hca.counters().violations) == {"v_resend_login"}
 
 
+def test_data_of_a_rejected_command_are_no_violation(sim):
+    """They were on their way."""
+    sim.hca.set(initial_r2t=0)
+    session = sim.login(**NO_PINGS)
+    sim.guest.run(f"echo 2 >/sys/block/{session.disk.split('/')[-1]}/device/timeout")
+    sim.hca.fault(at="write", do="reject", val=4)
+    sim.guest.run(f"dd if=/dev/zero of={session.disk} bs=64k count=1 oflag=direct")
+    assert all(sim.hca.hits()) and sim.hca.counters()["bytes_unsolicited"]
+    assert not sim.hca.violations()
+
+
 def test_what_is_left_behind_is_seen(sim, rig):
     """Objects when the device goes, and mappings when the adapter does: the log says so."""
     sim.use(variants.of(LEFT_BEHIND))
