@@ -87,6 +87,36 @@ static void ping_frees_its_task(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, before, free_tasks(rig));
 }
 
+/* Some targets do so at once. It is an error only if the answer is lost by it. */
+static void target_hangs_up(struct kunit *test, bool answered)
+{
+	struct rig *rig = rig_make(test);
+	struct rig_pdu answer = { .opcode = ISCSI_OP_LOGOUT_RSP };
+
+	KUNIT_ASSERT_EQ(test, 0, rig_send_pdu(rig, ISCSI_OP_LOGOUT |
+					      ISCSI_OP_IMMEDIATE,
+					      ISCSI_FLAG_CMD_FINAL, 0, NULL,
+					      0));
+	answer.itt = sent_req(last_send(rig))->itt;
+	if (answered)
+		rig_receive(rig, &answer);
+	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
+	iser_conn_hung_up(rig->conn);
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, answered ? 0 : ISCSI_ERR_CONN_FAILED,
+			rig_told(rig));
+}
+
+static void hung_up_after_logout(struct kunit *test)
+{
+	target_hangs_up(test, true);
+}
+
+static void hung_up_instead(struct kunit *test)
+{
+	target_hangs_up(test, false);
+}
+
 /* Answered from the completion handler, with the locks that it holds */
 static void targets_ping_is_answered(struct kunit *test)
 {
@@ -374,6 +404,8 @@ static struct kunit_case control_cases[] = {
 	KUNIT_CASE_PARAM(control_pdu, pdu_gen_params),
 	KUNIT_CASE(unanswered_pdu_frees_its_task),
 	KUNIT_CASE(ping_frees_its_task),
+	KUNIT_CASE(hung_up_after_logout),
+	KUNIT_CASE(hung_up_instead),
 	KUNIT_CASE(targets_ping_is_answered),
 	KUNIT_CASE(login_is_copied),
 	KUNIT_CASE(discovery_waits_for_its_caller),

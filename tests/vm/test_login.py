@@ -91,8 +91,8 @@ def test_login_over_each_address_family(host, family):
 
 
 def test_login_and_logout_twenty_times(host):
-    """Each time the disk comes and goes; nothing piles up."""
-    target = Target(IQN)
+    """Each time the disk comes and goes; nothing piles up, and the log tells of no error."""
+    target, mark = Target(IQN), host.guest.mark()
     host.initiator.logout(host.login(target))
     before = host.initiator.resources()
     host.guest.run("""
@@ -106,6 +106,7 @@ def test_login_and_logout_twenty_times(host):
             until [ $(disks) = 0 ]; do sleep 0.1; done
         done""", timeout=180)
     assert not in_the_end(lambda: host.initiator.resources() != before)
+    assert "conn error" not in host.guest.console(mark)
 
 
 def test_iscsiadm_shows_the_session(host):

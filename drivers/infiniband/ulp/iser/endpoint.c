@@ -176,7 +176,8 @@ static void iser_quiesce(struct iser_conn *conn)
  * A target that refuses a login says why and hangs up. iscsid reads on when it
  * is told that the other side has closed, as it is used to from TCP, and takes
  * any other error during login for a reason to try again: which is right when
- * a login request got no answer.
+ * a login request got no answer. What comes after the answer to a logout is no
+ * error.
  */
 static void iser_report(struct iser_conn *conn)
 {
@@ -184,10 +185,15 @@ static void iser_report(struct iser_conn *conn)
 	bool answered = !conn->started && conn->login_sge.length &&
 			iscsi->login_task->state != ISCSI_TASK_RUNNING;
 
-	if (!conn->error)
+	if (!conn->error || READ_ONCE(conn->logged_out))
 		return;
 	iscsi_conn_failure(iscsi, conn->error == -ECONNRESET && answered ?
 			   ISCSI_ERR_TCP_CONN_CLOSE : ISCSI_ERR_CONN_FAILED);
+	/*
+	 * Nobody answers a task management function any more. Whoever waited on
+	 * for that would then blame the next connection for it.
+	 */
+	wake_up(&iscsi->session->ehwait);
 }
 
 /*

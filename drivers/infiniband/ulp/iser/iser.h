@@ -22,6 +22,7 @@
  *	session->frwd_lock	libiscsi's; everything that posts a Send holds it
  *	session->back_lock	libiscsi's; guards the memory state of a task
  *	conn->state_lock, conn->dataout_lock	leaves
+ * iser_conns_mutex, of the list of all connections, is a leaf by itself.
  */
 #ifndef ISER_H
 #define ISER_H
@@ -54,8 +55,10 @@
 #define ISER_UNASKED_MAX	64
 /* Receives are given back to the adapter this many at a time */
 #define ISER_RX_BATCH		16
-/* PDUs that fill no more than this fit in every full-feature receive: headers, */
-/* sense data of up to 252 octets (SPC-4) and its length; rejected headers, pings */
+/*
+ * PDUs that fill no more than this fit in every full-feature receive: headers,
+ * sense data of up to 252 octets (SPC-4) and its length; rejected headers, pings
+ */
 #define ISER_RX_LEN		336
 /* Login and text responses: headers and the default data segment */
 #define ISER_LOGIN_LEN		(ISER_HEADERS_LEN + ISCSI_DEF_MAX_RECV_SEG_LEN)
@@ -72,9 +75,11 @@
 #define ISER_DATAOUT_MAX	64
 /* Work requests that go out before one of them asks for a completion */
 #define ISER_SIGNAL_EVERY	64
-/* Send queue entries for what the adapter has yet to execute; there is one more */
-/* for each command, to kill its key with, as that must not have to wait. And so */
-/* many more headers than tasks: those of Sends that are yet to be acknowledged */
+/*
+ * Send queue entries for what the adapter has yet to execute; there is one more
+ * for each command, to kill its key with, as that must not have to wait. And so
+ * many more headers than tasks: those of Sends that are yet to be acknowledged
+ */
 #define ISER_SQ_AHEAD		128
 /* How many of both commands leave to control PDUs, which libiscsi can't put off */
 #define ISER_SQ_CONTROL		4
@@ -145,7 +150,7 @@ static_assert(sizeof(struct iser_headers) == ISER_TX_LEN);
 /**
  * struct iser_slot - what a connection keeps for the task of one index
  * @headers: of the PDU, for as long as the task lives
- * @send: the Send; a template but for its gather list and flags
+ * @send: the Send; a template but for its gather list, completion and flags
  * @sge: @sge[0] is the copy of @headers in conn->tx_ring, the rest immediate data
  * @signal_cqe: of a signalled Send, which holds a reference to @task
  * @task: whose Send is signalled, until that completes
@@ -343,6 +348,7 @@ struct iser_link {
  * @chain_last: last one
  * @chained: slots whose Sends are in the chain
  * @logout: a logout request was sent: that the target disconnects is no news
+ * @logged_out: it was answered: nor is that an error
  * @tx_ring: headers of Sends of @slots: of the latest @nr_tx of them
  * @nr_tx: number of buffers
  * @tx_next: which one is used next; under frwd_lock
@@ -377,7 +383,7 @@ struct iser_link {
  * @unasked: how many PDUs that answer no request are too many
  * @released: woken when a command that was aborted is finished
  * @stats: counters
- * @login_tx: data segment of a login or text request
+ * @login_tx: a login or text request: headers and data segment
  * @login_cqe: completion of its Send
  * @login_sge: its buffer
  * @login_send: the Send
@@ -421,6 +427,7 @@ struct iser_conn {
 	struct ib_send_wr *chain_last;
 	struct iser_slot *chained;
 	bool logout;
+	bool logged_out;
 
 	struct iser_ring tx_ring;
 	unsigned int nr_tx;

@@ -22,7 +22,10 @@
 #include "iser.h"
 #include "trace.h"
 
-/* Context: softirq. Registrations are not signalled: only bad news. */
+/*
+ * Registrations are not signalled: only bad news.
+ * Context: softirq, or frwd_lock held for one that could not be posted
+ */
 static void iser_reg_done(struct ib_cq *cq, struct ib_wc *wc)
 {
 	if (wc->status != IB_WC_SUCCESS)

@@ -118,9 +118,6 @@ static void iser_qp_event(struct ib_event *event, void *context)
 	struct iser_conn *conn = context;
 
 	switch (event->event) {
-	case IB_EVENT_COMM_EST:
-		rdma_notify(conn->cm_id, event->event);
-		break;
 	case IB_EVENT_QP_FATAL:
 	case IB_EVENT_QP_REQ_ERR:
 	case IB_EVENT_QP_ACCESS_ERR:
@@ -356,7 +353,10 @@ void iser_wc_error(struct iser_conn *conn, const struct ib_wc *wc,
 	}
 }
 
-/* Context: softirq. A Send that was not signalled: there is only bad news. */
+/*
+ * A Send that was not signalled: there is only bad news.
+ * Context: softirq, or frwd_lock held for one that could not be posted
+ */
 static void iser_plain_done(struct ib_cq *cq, struct ib_wc *wc)
 {
 	if (wc->status != IB_WC_SUCCESS)

@@ -23,7 +23,6 @@
 				 ISCSI_FLAG_CMD_BIDI_OVERFLOW)
 
 /* What is wrong with a PDU that is sound by itself */
-static const char iser_no_session[] = "no session is bound";
 static const char iser_bad_itt[] = "no request with this tag is waiting";
 static const char iser_bad_answer[] = "opcode does not answer the request";
 static const char iser_bad_inval[] = "invalidates a key that is not its own";
@@ -42,14 +41,13 @@ static const char iser_untold[] = "iscsid can't be told: no memory, or it is not
  */
 static struct iscsi_task *iser_find_waiting(struct iser_conn *conn, itt_t itt)
 {
-	struct iscsi_session *session = conn->iscsi->session;
 	unsigned int i = iser_itt_index((__force u32)itt);
 	struct iscsi_task *task;
 	struct iser_slot *slot;
 
-	if (i >= conn->nr_slots || i >= session->cmds_max)
+	if (i >= conn->nr_slots)
 		return NULL;
-	task = session->cmds[i];
+	task = conn->iscsi->session->cmds[i];
 	slot = &conn->slots[i];
 	/* Pairs with iser_doorbell() */
 	if (!smp_load_acquire(&slot->posted) || task->state != ISCSI_TASK_RUNNING ||
@@ -255,6 +253,8 @@ static const char *iser_complete(struct iser_conn *conn,
 		return why;
 	if (task->sc)
 		return iser_complete_command(conn, task, pdu, wc);
+	if (pdu->opcode == ISCSI_OP_LOGOUT_RSP)
+		WRITE_ONCE(conn->logged_out, true);
 	return iser_pass_on(conn->iscsi, pdu);
 }
 
@@ -298,9 +298,6 @@ static const char *iser_handle(struct iser_conn *conn, struct iser_rx *rx,
 		return iser_fault_text(fault);
 	trace_iser_recv(conn, pdu->hdr, wc->byte_len,
 			wc->wc_flags & IB_WC_WITH_INVALIDATE);
-	if (!conn->iscsi)
-		return iser_no_session;
-
 	return iser_answer(conn, pdu, wc);
 }
 

@@ -728,10 +728,11 @@ static void iser_wait_victims(const struct iser_victims *v)
 
 	/* Looked at again now and then: a teardown's wake-up can be missed */
 	while (!wait_event_timeout(conn->released, iser_victims_gone(v, conn),
-				   ISER_RELEASE_POLL))
+				   ISER_RELEASE_POLL)) {
 		if (time_after(jiffies, deadline) &&
 		    iser_conn_fail(conn, -ETIMEDOUT))
 			iser_err(conn, "aborted commands are not released: the target does not acknowledge, connection dropped\n");
+	}
 	iser_conn_put(conn);
 }
 
@@ -783,10 +784,8 @@ int iser_eh_device_reset(struct scsi_cmnd *sc)
 	return rc;
 }
 
-static bool iser_session_is_settled(struct iscsi_session *session)
+static bool iser_is_settled(int state)
 {
-	int state = READ_ONCE(session->state);
-
 	return state == ISCSI_STATE_LOGGED_IN ||
 	       state == ISCSI_STATE_RECOVERY_FAILED ||
 	       state == ISCSI_STATE_TERMINATE;
@@ -805,14 +804,20 @@ static int iser_recover_target(struct iscsi_session *session,
 
 	if (READ_ONCE(session->state) == ISCSI_STATE_LOGGED_IN)
 		return iscsi_eh_recover_target(sc);
-	/* The error handler waits long, and who calls sg_reset(8) may give up */
-	if (wait_event_state(session->ehwait, iser_session_is_settled(session),
-			     (TASK_KILLABLE | TASK_NOLOAD)))
-		return FAILED;
-	/* libiscsi ends the commands with this held, after it has set the state */
-	mutex_lock(&session->eh_mutex);
-	state = session->state;
-	mutex_unlock(&session->eh_mutex);
+	do {
+		/* Long, and who calls sg_reset(8) may give up */
+		if (wait_event_state(session->ehwait,
+				     iser_is_settled(READ_ONCE(session->state)),
+				     (TASK_KILLABLE | TASK_NOLOAD)))
+			return FAILED;
+		/*
+		 * With this held libiscsi ends the commands, after it has set
+		 * the state. The connection may be lost again by now.
+		 */
+		mutex_lock(&session->eh_mutex);
+		state = READ_ONCE(session->state);
+		mutex_unlock(&session->eh_mutex);
+	} while (!iser_is_settled(state));
 	return state == ISCSI_STATE_LOGGED_IN ? SUCCESS : FAILED;
 }
 

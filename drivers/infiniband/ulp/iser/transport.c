@@ -429,8 +429,10 @@ static umode_t iser_attr_is_visible(int param_type, int param)
 	}
 }
 
-/* Without this the SCSI layer would clear before each command what libiscsi */
-/* sets for each; a command that is new is clear already */
+/*
+ * Without this the SCSI layer would clear before each command what libiscsi
+ * sets for each; a command that is new is clear already
+ */
 static int iser_init_cmd_priv(struct Scsi_Host *shost, struct scsi_cmnd *sc)
 {
 	return 0;
