@@ -54,8 +54,9 @@ static void power_off(struct sim_adapter *ad)
 {
 	struct sim_ibdev *dev = ad->ibdev;
 
-	sim_device_unregister(dev);
+	/* no event any more: those that are under way end with the device */
 	sim_engine_call(ad, forget_ibdev, ad);
+	sim_device_unregister(dev);
 	ib_dealloc_device(&dev->ib);
 }
 

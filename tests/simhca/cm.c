@@ -90,11 +90,12 @@ static int portal_of(struct sim_qp *qp)
 
 static void accept(struct sim_qp *qp)
 {
+	enum ib_qp_state from = READ_ONCE(qp->state);
 	struct iser_cm_hdr hdr = {};
 	int flags = sim_knob(qp->ad, rep_flags);
 	int portal = portal_of(qp);
 
-	if (qp->state == IB_QPS_ERR || qp->state == IB_QPS_RESET) {
+	if (from == IB_QPS_ERR || from == IB_QPS_RESET) {
 		refuse(qp, -ECONNRESET, NULL);
 		return;
 	}
@@ -107,7 +108,8 @@ static void accept(struct sim_qp *qp)
 	hdr.flags = flags;
 	sim_count(qp->ad, connects);
 	qp->cm_state = SIM_CM_UP;
-	WRITE_ONCE(qp->state, IB_QPS_RTS);
+	/* a consumer that gave up meanwhile has kicked the engine, which ends it */
+	sim_qp_move(qp, from, IB_QPS_RTS);
 	send_event(qp, IW_CM_EVENT_CONNECT_REPLY, 0, &hdr,
 		   flags < 0 ? 0 : sizeof(hdr));
 	if (qp->connect_act != SIM_DO_none)

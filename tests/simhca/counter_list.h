@@ -121,6 +121,7 @@ SIM_COUNTER(v_object_leak)		/* objects left when the device went */
 SIM_COUNTER(v_cmdsn)			/* posting order is not CmdSN order */
 SIM_COUNTER(v_statsn)			/* confirms a StatSN that was not sent yet */
 SIM_COUNTER(v_terms)			/* data of a kind or length not agreed on */
-SIM_COUNTER(v_proto)			/* anything else the RFCs forbid */
+SIM_COUNTER(v_login)			/* a login goes on when it is over */
+SIM_COUNTER(v_proto)			/* what else of the RFCs is looked at */
 
 #undef SIM_COUNTER

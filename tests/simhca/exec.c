@@ -38,6 +38,14 @@ static struct ib_sge *sges_at(struct sim_queue *q, u32 pos)
 
 /* ---- memory that work requests name ------------------------------------ */
 
+/* Addresses may be anything: no sum of them is formed, as it could wrap. */
+static bool within(const struct sim_mr *mr, u64 addr, u32 len)
+{
+	u64 off = addr - mr->iova;
+
+	return addr >= mr->iova && off <= mr->length && len <= mr->length - off;
+}
+
 /* Find the memory of one SGE from @off on; NULL where it may not be used. */
 static void *sge_at(struct sim_qp *qp, const struct ib_sge *sge, u32 off,
 		    u32 *got, bool write)
@@ -68,8 +76,7 @@ static void *sge_at(struct sim_qp *qp, const struct ib_sge *sge, u32 off,
 			      qp->ib.qp_num, sge->lkey);
 		return NULL;
 	}
-	if (!mr->dma_mr && (sge->addr < mr->iova || sge->addr + sge->length >
-			    mr->iova + mr->length)) {
+	if (!mr->dma_mr && !within(mr, sge->addr, sge->length)) {
 		sim_violation(ad, SIM_C_v_mr_range,
 			      "QP %u: SGE %#llx+%u is not within lkey %#x",
 			      qp->ib.qp_num, sge->addr, sge->length,
@@ -569,8 +576,7 @@ bool sim_qp_rdma(struct sim_qp *qp, u32 key, u64 va, void *buf, u32 len,
 			      qp->ib.qp_num, key, write ? "Write" : "Read");
 		goto refuse;
 	}
-	if (!mr->dma_mr &&
-	    (va < mr->iova || va + len > mr->iova + mr->length)) {
+	if (!mr->dma_mr && !within(mr, va, len)) {
 		sim_violation(ad, SIM_C_v_mr_range,
 			      "QP %u: RDMA of %#llx+%u is not within rkey %#x",
 			      qp->ib.qp_num, va, len, key);

@@ -206,6 +206,7 @@ static void odd_field(struct sim_adapter *ad, struct sim_pdu *pdu)
 static void odd_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
 {
 	struct iscsi_hdr *hdr = sim_pdu_bhs(pdu);
+	u32 n;
 
 	switch (below(ad, 10)) {
 	case 0:
@@ -218,7 +219,9 @@ static void odd_pdu(struct sim_adapter *ad, struct sim_pdu *pdu)
 		hdr->opcode = 0x20 + below(ad, 0x20);
 		return;
 	case 3:
-		hton24(hdr->dlength, sim_random(ad) >> (8 + below(ad, 24)));
+		n = sim_random(ad);
+		n >>= 8 + below(ad, 24);
+		hton24(hdr->dlength, n);
 		return;
 	case 4:
 		pdu->lie = true;

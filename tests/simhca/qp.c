@@ -147,6 +147,22 @@ static bool transition_ok(enum ib_qp_state from, enum ib_qp_state to)
 }
 
 /**
+ * sim_qp_move - change a queue pair's state
+ * @qp: the queue pair
+ * @from: the state that the change was decided on
+ * @to: the new one
+ *
+ * Any context.  The consumer and the engine both do so; neither undoes what the
+ * other has just done.
+ *
+ * Return: false where the state is another one by now; it stays.
+ */
+bool sim_qp_move(struct sim_qp *qp, enum ib_qp_state from, enum ib_qp_state to)
+{
+	return cmpxchg(&qp->state, from, to) == from;
+}
+
+/**
  * sim_modify_qp - ib_modify_qp()
  * @ib: the queue pair
  * @attr: new attributes
@@ -159,7 +175,7 @@ int sim_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask,
 		  struct ib_udata *udata)
 {
 	struct sim_qp *qp = to_sim_qp(ib);
-	enum ib_qp_state from = READ_ONCE(qp->state);
+	enum ib_qp_state from;
 	int ret;
 
 	/* giving up a queue pair never fails, on no adapter */
@@ -173,9 +189,11 @@ int sim_modify_qp(struct ib_qp *ib, struct ib_qp_attr *attr, int mask,
 		qp->access = attr->qp_access_flags;
 	if (!(mask & IB_QP_STATE))
 		return 0;
-	if (!transition_ok(from, attr->qp_state))
-		return -EINVAL;
-	WRITE_ONCE(qp->state, attr->qp_state);
+	do {
+		from = READ_ONCE(qp->state);
+		if (!transition_ok(from, attr->qp_state))
+			return -EINVAL;
+	} while (!sim_qp_move(qp, from, attr->qp_state));
 	if (attr->qp_state == IB_QPS_RESET)
 		sim_engine_call(qp->ad, reset_qp, qp);
 	else
@@ -294,9 +312,13 @@ void sim_qp_event(struct sim_qp *qp, enum ib_event_type type)
  */
 void sim_qp_fail(struct sim_qp *qp)
 {
-	if (qp->state == IB_QPS_RESET)
-		return;
-	WRITE_ONCE(qp->state, IB_QPS_ERR);
+	enum ib_qp_state from;
+
+	do {
+		from = READ_ONCE(qp->state);
+		if (from == IB_QPS_RESET)
+			return;
+	} while (!sim_qp_move(qp, from, IB_QPS_ERR));
 	sim_engine_kick(qp->ad, &qp->job);
 }
 

@@ -19,6 +19,7 @@
  *   cq->lock       a completion queue
  *   dma.lock       allocation of DMA mappings
  *   faults.lock    the list of fault rules
+ *   sim_qp_move()  the state of a queue pair
  *
  * Anybody else who needs something from the engine's side asks the engine to
  * do it (sim_engine_call()), which also is what makes teardown simple: when
@@ -558,6 +559,7 @@ int sim_post_send(struct ib_qp *ib, const struct ib_send_wr *wr,
 		  const struct ib_send_wr **bad);
 int sim_post_recv(struct ib_qp *ib, const struct ib_recv_wr *wr,
 		  const struct ib_recv_wr **bad);
+bool sim_qp_move(struct sim_qp *qp, enum ib_qp_state from, enum ib_qp_state to);
 void sim_qp_get(struct sim_qp *qp);
 void sim_qp_put(struct sim_qp *qp);
 void sim_qp_event(struct sim_qp *qp, enum ib_event_type type);

@@ -371,6 +371,8 @@ static void transmit(struct sim_conn *conn, struct sim_pdu *pdu)
 	deliver(conn, pdu);
 }
 
+static bool act_now(struct sim_conn *conn, const struct sim_act *act);
+
 static void pdu_timer(struct sim_timer *timer)
 {
 	struct sim_pdu *pdu = container_of(timer, struct sim_pdu, timer);
@@ -384,9 +386,8 @@ static void pdu_timer(struct sim_timer *timer)
 	}
 	/* no PDU at all but a fault that was put off */
 	act = pdu->act;
-	act.us = 0;
 	sim_pdu_drop(pdu);
-	sim_conn_act(conn, &act);
+	act_now(conn, &act);
 }
 
 /**
@@ -502,24 +503,12 @@ static void port_act(struct sim_conn *conn, const struct sim_act *act)
 		act_later(conn, &up);
 }
 
-/**
- * sim_conn_act - do what a fault rule wants done to a connection
- * @conn: the connection
- * @act: what
- *
- * Engine context.
- *
- * Return: true where the connection is over.
- */
-bool sim_conn_act(struct sim_conn *conn, const struct sim_act *act)
+/* Return true where the connection is over. */
+static bool act_now(struct sim_conn *conn, const struct sim_act *act)
 {
 	static const struct iscsi_hdr none;
 	struct sim_adapter *ad = conn->ad;
 
-	if (act->us) {
-		act_later(conn, act);
-		return false;
-	}
 	switch (act->verb) {
 	case SIM_DO_close:
 		sim_conn_close(conn, true);
@@ -557,6 +546,30 @@ bool sim_conn_act(struct sim_conn *conn, const struct sim_act *act)
 	default:
 		return false;
 	}
+}
+
+/* A PDU may be on its way through the code that asks: theirs comes behind it. */
+static bool sends_pdu(enum sim_verb verb)
+{
+	return verb == SIM_DO_nopin || verb == SIM_DO_async ||
+	       verb == SIM_DO_reject;
+}
+
+/**
+ * sim_conn_act - do what a fault rule wants done to a connection
+ * @conn: the connection
+ * @act: what
+ *
+ * Engine context.
+ *
+ * Return: true where the connection is over.
+ */
+bool sim_conn_act(struct sim_conn *conn, const struct sim_act *act)
+{
+	if (!act->us && !sends_pdu(act->verb))
+		return act_now(conn, act);
+	act_later(conn, act);
+	return false;
 }
 
 /**
@@ -787,6 +800,9 @@ static bool ahs_ok(const struct iscsi_hdr *hdr)
 	       sim_ahs_len(hdr) == ALIGN(3 + len, 4);
 }
 
+/* RFC 7143, section 13.12: until another length is agreed on */
+#define SIM_LOGIN_DSL	8192U
+
 /* The iSER header and the lengths.  Return false where they are unusable. */
 static bool headers_ok(struct sim_conn *conn, const u8 *buf, u32 len)
 {
@@ -820,7 +836,8 @@ static bool headers_ok(struct sim_conn *conn, const u8 *buf, u32 len)
 			  hdr->opcode);
 		return false;
 	}
-	if (dlen > max(conn->recv_dsl, 8192U))
+	if (dlen > (conn->phase == SIM_CONN_LOGIN ? SIM_LOGIN_DSL :
+						    conn->recv_dsl))
 		sim_terms(conn, "PDU %#x: data segment of %u is too long",
 			  hdr->opcode, dlen);
 	if ((iser->flags & (ISER_RSV | ISER_WSV)) &&
@@ -900,6 +917,11 @@ void sim_target_rx(struct sim_conn *conn, u8 *buf, u32 len)
 		break;
 	case ISCSI_OP_LOGOUT:
 		logout_rx(conn, buf, len);
+		break;
+	case ISCSI_OP_LOGIN:
+		sim_conn_violation(conn, SIM_C_v_login,
+				   "login request after the login");
+		sim_send_reject(conn, hdr, ISCSI_REASON_PROTOCOL_ERROR);
 		break;
 	default:
 		sim_proto(conn, "PDU with opcode %#x", hdr->opcode);

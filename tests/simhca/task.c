@@ -499,6 +499,9 @@ static void check_unsolicited(struct sim_task *task, u32 dlen)
 	if (dlen > conn->first_burst)
 		sim_terms(conn, "%u bytes of immediate data, FirstBurstLength is %u",
 			  dlen, conn->first_burst);
+	if (dlen > task->edtl)
+		sim_proto(conn, "%u bytes of immediate data, %u are expected",
+			  dlen, task->edtl);
 }
 
 /* ---- PDUs -------------------------------------------------------------- */
@@ -634,6 +637,9 @@ void sim_dataout_rx(struct sim_conn *conn, u8 *buf, u32 len)
 	if (task->unsolicited + dlen > conn->first_burst)
 		sim_terms(conn, "%u bytes unsolicited, FirstBurstLength is %u",
 			  task->unsolicited + dlen, conn->first_burst);
+	if (task->unsolicited + dlen > task->edtl)
+		sim_proto(conn, "%u bytes unsolicited, %u are expected",
+			  task->unsolicited + dlen, task->edtl);
 	task->datasn++;
 	take_data(task, task->unsolicited, buf + HDR_LEN, dlen);
 	task->unsolicited += dlen;

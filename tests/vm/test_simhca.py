@@ -22,8 +22,10 @@ SAMPLE = {"6.12": 8}
 ALWAYS = ("test_a_read_takes_what_it_needs",)
 
 LATE = test_adapters.KINDS["late acknowledgements"]
-ENDPOINT, MR, QUEUE, RESPONSE, TASK = (
-    f"{variants.TOP}/{name}.c" for name in ("endpoint", "mr", "queue", "response", "task"))
+ENDPOINT, MR, QUEUE, RESPONSE, TASK, TRANSPORT = (
+    f"{variants.TOP}/{name}.c"
+    for name in ("endpoint", "mr", "queue", "response", "task", "transport"))
+WIRE = "include/iser/wire.h"
 
 # The queue pair is of one protection domain, and the MRs are of another.
 TWO_DOMAINS = (
@@ -119,6 +121,11 @@ LEFT_BEHIND = (
      "		conn->pd = NULL;\n	}\n}"),
     (QUEUE, "	iser_ring_destroy(conn->device, &conn->login_tx);\n", ""),
 )
+# Data segments are as long as if the target had not said how much it takes.
+LONG_SEGMENTS = ((TRANSPORT, "	if (!session->initial_r2t_en) {\n",
+                  "	iscsi->max_xmit_dlength = SZ_8K;\n	if (!session->initial_r2t_en) {\n"),)
+# A bit that nobody knows.
+RESERVED_BIT = ((WIRE, "	ctrl->flags |= ISER_WSV;", "	ctrl->flags |= ISER_WSV | 0x01;"),)
 ADVERTISED = "iser_ctrl_write(&slot->headers.ctrl, imr->mr->rkey"
 # name: (edits, kind of adapter and target, what is seen of it)
 BROKEN = {
@@ -138,6 +145,9 @@ BROKEN = {
     "wrong ExpStatSN": (EARLY_NUMBERS, {}, ("v_statsn",)),
     "too many SGEs": (((QUEUE, "	.max_send_sge	= 1 + lim->data_sge,", "	.max_send_sge	= 1,"),), {},
                       ("v_post_wr",)),
+    "long data segments": (LONG_SEGMENTS, test_adapters.KINDS["short data segments"],
+                           ("v_terms",)),
+    "reserved bits": (RESERVED_BIT, {}, ("v_proto",)),
     "full send queue": (SMALL_SQ, LATE, ("v_sq_overflow",)),
     "full receive queue": (SMALL_RQ, {}, ("v_rq_overflow",)),
     "keys that live are registered": (FORGOTTEN_KEYS, {}, ("v_mr_reg_valid",)),
@@ -206,6 +216,13 @@ def test_a_request_that_gives_way_is_seen(sim):
     sim.hca.fault(at="rsp_text", do="delay", us=1000000)
     assert sim.initiator.targets(sim.hca.portal())
     assert set(sim.hca.counters().violations) == {"v_resend_login"}
+
+
+def test_a_login_that_goes_on_is_seen(sim):
+    """Of an initiator that is told so: the response says that it is not the last."""
+    sim.hca.fault(at="rsp_login", do="set", off=29, bytes="04")
+    sim.try_login()
+    assert set(sim.hca.counters().violations) == {"v_login"}
 
 
 def test_data_of_a_rejected_command_are_no_violation(sim):
