@@ -43,15 +43,18 @@ FIGURES = ("kernel_insns_per_io", "module_insns_per_io", "cqes_per_io",
 LEAST = 0.01
 
 
-def measure(kernel):
+def measure(kernel, **options):
     """{workload: {figure: value}}"""
-    with bench.metered(kernel, bench.IOS, icount=True) as (guest, meter):
+    with bench.metered(kernel, bench.IOS, icount=True, **options) as (guest, meter):
         Initiator(guest).start()
         peer = peers.Iser(guest, "ib_iser", peers.own(guest), simhca.load(guest, **bench.ADAPTER))
         with peer.disk() as device:
             meter.prepare(peer, device)
             found = [{each.name: meter.measure(device, each, peer.hca) for each in WORKLOADS}
                      for _ in range(REPEATS)]
+        complaints = guest.reports()
+    if complaints:
+        raise LabError("\n".join(["the kernel complained meanwhile:", *complaints]))
     return {each.name: cheapest([measured[each.name] for measured in found])
             for each in WORKLOADS}
 

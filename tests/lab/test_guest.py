@@ -205,6 +205,7 @@ def test_an_ordinary_boot_log_has_no_reports():
     "WARNING: drivers/foo.c:1 at foo+0x1/0x2 [ib_iser], CPU#1: iscsid/77",
     "Oops: 0000 [#1] PREEMPT SMP KASAN NOPTI",
     "INFO: task iscsid:77 blocked for more than 120 seconds.",
+    "INFO: task iscsid:77 blocked in I/O wait for more than 120 seconds.",
     "rcu: INFO: rcu_preempt self-detected stall on CPU",
     "INFO: trying to register non-static key.",
     "UBSAN: array-index-out-of-bounds in foo.c:1:2",

@@ -14,6 +14,7 @@ Recovery: a test fails if a kernel reported a bug while it ran, whatever else it
 failed test shows the end of its guests' logs, and leaves them in results/ whole.
 """
 
+import fcntl
 import shutil
 import sys
 from collections import Counter
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "lab"))
 
 # pylint: disable=wrong-import-position
 from iserlab import coverage, kernels  # noqa: E402
-from rig import RESULTS, Rig  # noqa: E402
+from rig import RESULTS, Rig, logs  # noqa: E402
 
 STOCK_KERNELS = ("6.1", "6.12")
 CHECKED = ("debug", "mainline")
@@ -134,13 +135,28 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.line(text)
 
 
+def take_place(config):
+    """Remove what the last run left, but not what another one is about to leave, or others have."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    # until this process ends
+    config.results_lock = open(RESULTS / "lock", "w", encoding="ascii")
+    try:
+        fcntl.flock(config.results_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise pytest.UsageError(f"another run leaves its results in {RESULTS}; name another place:"
+                                " RESULTS=DIRECTORY") from None
+    for kernel in ALL_KERNELS:
+        for stock in (False, True):
+            shutil.rmtree(logs(kernel, stock), ignore_errors=True)
+
+
 def pytest_configure(config):
-    """Begin with no results."""
+    """Begin with no results, if there will be any."""
     config.addinivalue_line("markers", "xdist_group(name): tests that share a process")
     if config.getoption("coverage"):
         coverage.collect(config.getoption("coverage"))
-    if not hasattr(config, "workerinput"):
-        shutil.rmtree(RESULTS, ignore_errors=True)
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        take_place(config)
 
 
 def pytest_report_header(config):

@@ -31,7 +31,7 @@ from iserlab.paths import REPO, LabError
 from iserlab.target import Disk, Lio, Portal, Target
 from iserlab.tgt import Tgt
 
-RESULTS = Path(os.environ.get("RESULTS", REPO / "results"))
+RESULTS = Path(os.environ.get("RESULTS") or REPO / "results")
 SHOWN = 60
 IQN = "iqn.2026-01.lab.iser:target"
 PROVISIONED = (("emulate_tpu", 1), ("emulate_tpws", 1))
@@ -360,13 +360,17 @@ def cleared(topology):
     return True
 
 
+def logs(kernel, stock):
+    """Where everything goes that the guests of a kernel leave."""
+    return RESULTS / f"{kernel}{'-stock' if stock else ''}"
+
+
 class Rig:
     """All guests of one kernel."""
 
     def __init__(self, kernel, stock):
         self.kernel, self.stock = kernel, stock
-        self.logs = (RESULTS / f"{kernel.name}{'-stock' if stock else ''}"
-                     / os.environ.get("PYTEST_XDIST_WORKER", ""))
+        self.logs = logs(kernel.name, stock) / os.environ.get("PYTEST_XDIST_WORKER", "")
         self.up = {}
         self.marks = {}
 

@@ -19,7 +19,7 @@ CAPABLE = guard.KERNELS
 
 def test_an_io_costs_what_it_did(rig, tell):
     """No workload costs more than was recorded, nor is the module's own share of it larger."""
-    found = guard.measure(rig.kernel)
+    found = guard.measure(rig.kernel, workdir=rig.logs)
     for workload, figures in found.items():
         tell(f"cost on {rig.kernel.name}: {workload}: instructions: "
              f"{figures['kernel_insns_per_io']:.0f} in the kernel, "

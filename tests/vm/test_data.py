@@ -50,8 +50,7 @@ def jobs(workload):
     for name in (*SIZES, *UNALIGNED):
         size, align = UNALIGNED.get(name, (name, 0))
         count = REQUESTS.get(size, 64)
-        length = int(size.replace("k", "000").replace("m", "000000").rstrip()) \
-            if size.isdigit() else {"k": KIB, "m": KIB * KIB}[size[-1]] * int(size[:-1])
+        length = int(size.rstrip("km")) * {"k": KIB, "m": KIB * KIB}.get(size[-1], 1)
         for number, part in enumerate(parts):
             lines += [f"[{name}]", f"bs={size}", *([] if number else ["stonewall"]),
                       *([f"mem_align={align}"] if align else []),

@@ -32,7 +32,7 @@ def build():
         host.run(*COMPILE, "-o", tmp, *(path for path in sources if path.suffix == ".c"),
                  *LIBRARIES, what="building tests/hostile")
 
-    return cached(CACHE / "hostile" / digest(" ".join(COMPILE), *sources), make)
+    return cached(CACHE / "hostile" / digest(" ".join(COMPILE + LIBRARIES), *sources), make)
 
 
 class Hostile:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import apt, host, images, kbuild
-from .paths import CACHE, LabError, cached, say
+from .paths import CACHE, LabError, cached, digest, say
 
 STOCK = {"6.1": "linux-image-amd64", "6.12": "linux-image-6.12-amd64"}
 # built with tests/debug.config
@@ -83,7 +83,7 @@ def _stock(name):
     release = _only_match(r"linux-image-(\S+)", _depends(packages, STOCK[name]))
     wanted = [f"linux-image-{release}", *_headers(packages, f"linux-headers-{release}")]
     version = packages.show(wanted[0])["Version"]
-    path = CACHE / "kernels" / f"{release}_{version}"
+    path = CACHE / "kernels" / f"{release}_{version}-{digest(*MODULE_DIRS)}"
 
     def make(tmp):
         say(f"fetching kernel {release} ({version})")

@@ -47,6 +47,9 @@ INAPPLICABLE = (
 # are in the shell scripts that our Python files hold as text.
 UNWANTED = ("E121", "E123", "E126", "W503", "W504", "E101", "W191")
 
+# Where a mirror may be whose name says nothing of the machine.
+NO_PLACES = {None, "localhost", "127.0.0.1"}
+
 
 class Found(Exception):
     """A check found something; the text shows it."""
@@ -197,7 +200,7 @@ def contents():
 def machine_words():
     """(word, what it is) of what no file may contain."""
     hosts = {urlsplit(uri).hostname for source in apt.machine_sources() for uri in source.uris}
-    words = [(name, "a package mirror of this machine") for name in hosts if name]
+    words = [(name, "a package mirror of this machine") for name in hosts - NO_PLACES]
     if len(REPO.parts) > 2 and REPO.parts[1] != "tmp":
         words.append((str(REPO), "the place of this checkout"))
     if not str(CACHE).startswith("/root/"):

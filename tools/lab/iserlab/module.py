@@ -68,7 +68,9 @@ def built(kernel, module):
     files = list(sources(module))
     if not files:
         raise LabError(f"there are no sources of {module.name} in {', '.join(module.sources)}")
-    key = digest(str(kernel.kdir), str(module.edits),
+    # the same in each checkout
+    words = " ".join(options(kernel)).replace(str(SPARSE), "")
+    key = digest(str(kernel.kdir), str(module.edits), words,
                  *(str(file.relative_to(REPO)) for file in files), *files, SPARSE)
 
     def make(base):

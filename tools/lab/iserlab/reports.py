@@ -16,7 +16,7 @@ PATTERNS = (
     (r"\bWARNING: ", "a WARN_ON, and lockdep's reports"),
     (r"\bOops: |\bgeneral protection fault", "a bad access in the kernel"),
     (r"\bUnable to handle ", "a bad access in the kernel"),
-    (r"\bINFO: task .* blocked for more than", "a hung task"),
+    (r"\bINFO: task .* blocked (in I/O wait )?for more than", "a hung task"),
     (r"\bINFO: (trying to register non-static key|possible |lockdep )", "lockdep"),
     (r"\bsuspicious RCU usage", "lockdep-RCU"),
     (r"\brcu: .*(stall|starved)", "RCU stall: a CPU did not come round"),
