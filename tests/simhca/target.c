@@ -575,7 +575,7 @@ bool sim_conn_act(struct sim_conn *conn, const struct sim_act *act)
 /**
  * sim_target_now - do what a rule "at=now" wants done
  * @ad: the adapter
- * @act: what; to every connection in full-feature phase
+ * @act: what; to every connection that is logged in, or just logged out
  *
  * Engine context.
  */
@@ -594,7 +594,7 @@ void sim_target_now(struct sim_adapter *ad, const struct sim_act *act)
 		break;
 	}
 	list_for_each_entry_safe(conn, next, &ad->target.conns, node)
-		if (conn->phase == SIM_CONN_FULL)
+		if (conn->phase != SIM_CONN_LOGIN)
 			sim_conn_act(conn, act);
 }
 

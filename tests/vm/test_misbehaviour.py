@@ -543,7 +543,9 @@ def test_what_goes_wrong_at_a_reconnect(simlun, what):
     back_on(sim)
     job.wait(timeout=120)
     assert sim.kept_the_rules()
-    assert re.search(said, sim.guest.console(mark))
+    first, *log = re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark))
+    assert "the target closed the connection" in first
+    assert re.search(said, "\n".join(log)) if said else not log
     settles(sim)
 
 
@@ -737,6 +739,38 @@ def test_the_adapter_is_pulled(sim, how):
         job.wait(timeout=120, check=False)
         sim.initiator.logout(session)
         assert not sim.left()
+
+
+def test_the_target_hangs_up_after_a_logout(sim):
+    """Before iscsid does, as some do. That is no error, of which the log would tell."""
+    session = sim.login()
+    mark = sim.guest.mark()
+    add(sim, "at=rsp_logout do=delay us=2000000")
+    job = sim.guest.spawn(f"iscsiadm -m session -r {session.number} -u")
+    assert happens(sim, 30)
+    try:
+        sim.guest.run("pkill -STOP iscsid; sleep 3")
+        sim.hca.rules("at=now do=close")
+        sim.guest.run("sleep 0.5")
+    finally:
+        sim.guest.run("pkill -CONT iscsid")
+    job.wait(timeout=60)
+    assert not re.search("iser: |conn error", sim.guest.console(mark))
+    assert sim.kept_the_rules() and not sim.left()
+
+
+def test_the_connection_is_lost_during_a_reset(sim):
+    """Who waits for the target's answer waits for the next connection, and does not end it."""
+    session = sim.login()
+    add(sim, "at=tmf do=drop")
+    job = sim.guest.spawn(f"sg_reset --no-esc --target {session.disk}")
+    assert happens(sim, 30)
+    add(sim, "at=now do=abort")
+    wait_for(sim, "logins")
+    job.wait(timeout=20)
+    sim.io(session, size="256k")
+    assert sim.hca.counters()["connects"] == 1
+    ends_well(sim, session)
 
 
 def test_a_reset_is_given_up(sim):
