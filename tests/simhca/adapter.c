@@ -43,6 +43,13 @@ struct sim_adapter *sim_adapter_get(int index)
 
 /* ---- power ------------------------------------------------------------- */
 
+static void end_events(void *arg)
+{
+	struct sim_ibdev *dev = arg;
+
+	dev->quiet = true;
+}
+
 static void forget_ibdev(void *arg)
 {
 	struct sim_adapter *ad = arg;
@@ -54,9 +61,10 @@ static void power_off(struct sim_adapter *ad)
 {
 	struct sim_ibdev *dev = ad->ibdev;
 
-	/* no event any more: those that are under way end with the device */
-	sim_engine_call(ad, forget_ibdev, ad);
+	/* unregistering waits for those that there are */
+	sim_engine_call(ad, end_events, dev);
 	sim_device_unregister(dev);
+	sim_engine_call(ad, forget_ibdev, ad);
 	ib_dealloc_device(&dev->ib);
 }
 

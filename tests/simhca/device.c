@@ -155,7 +155,7 @@ void sim_device_event(struct sim_adapter *ad, enum ib_event_type type)
 	struct sim_ibdev *dev = READ_ONCE(ad->ibdev);
 	struct ib_event ev = { .element.port_num = 1, .event = type };
 
-	if (!dev)
+	if (!dev || dev->quiet)
 		return;
 	ev.device = &dev->ib;
 	sim_count(ad, events);

@@ -227,10 +227,12 @@ void sim_dma_hold_send(struct sim_adapter *ad, u64 addr, int delta);
  * struct sim_ibdev - one registration of the adapter with the RDMA core
  * @ib: the core's part
  * @ad: the adapter
+ * @quiet: no event any more; engine
  */
 struct sim_ibdev {
 	struct ib_device ib;
 	struct sim_adapter *ad;
+	bool quiet;
 };
 
 #define SIM_NOTES 128

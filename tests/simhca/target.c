@@ -893,6 +893,12 @@ void sim_target_rx(struct sim_conn *conn, u8 *buf, u32 len)
 		}
 		return;
 	}
+	if (op == ISCSI_OP_LOGIN) {
+		sim_conn_violation(conn, SIM_C_v_login,
+				   "login request after the login");
+		sim_send_reject(conn, hdr, ISCSI_REASON_PROTOCOL_ERROR);
+		return;
+	}
 	if (conn->discovery && op != ISCSI_OP_TEXT && op != ISCSI_OP_LOGOUT &&
 	    op != ISCSI_OP_NOOP_OUT) {
 		sim_proto(conn, "PDU %#x in a discovery session", hdr->opcode);
@@ -917,11 +923,6 @@ void sim_target_rx(struct sim_conn *conn, u8 *buf, u32 len)
 		break;
 	case ISCSI_OP_LOGOUT:
 		logout_rx(conn, buf, len);
-		break;
-	case ISCSI_OP_LOGIN:
-		sim_conn_violation(conn, SIM_C_v_login,
-				   "login request after the login");
-		sim_send_reject(conn, hdr, ISCSI_REASON_PROTOCOL_ERROR);
 		break;
 	default:
 		sim_proto(conn, "PDU with opcode %#x", hdr->opcode);

@@ -266,7 +266,7 @@ AT_LOGIN = {
         "slow connect": "at=connect do=delay us=500000",
         "connect that nobody waits for any more": "at=connect do=delay us=20000000",
         "no login response": "at=rsp_login do=drop",
-        "ping during login": "at=rsp_login do=nopin val=0",
+        "ping during login": "at=login do=nopin val=0;at=rsp_login do=delay us=200000",
         "login refused": "at=rsp_login do=login class=2 detail=1",
         "login refused for now": "at=rsp_login do=login class=3 detail=1",
         "login with a status that there is not": "at=rsp_login do=login class=9 detail=9",
@@ -750,6 +750,7 @@ def test_the_target_hangs_up_after_a_logout(sim):
     assert happens(sim, 30)
     try:
         sim.guest.run("pkill -STOP iscsid; sleep 3")
+        assert sim.hca.counters()["connections"]
         sim.hca.rules("at=now do=close")
         sim.guest.run("sleep 0.5")
     finally:
@@ -759,13 +760,15 @@ def test_the_target_hangs_up_after_a_logout(sim):
     assert sim.kept_the_rules() and not sim.left()
 
 
-def test_the_connection_is_lost_during_a_reset(sim):
+@pytest.mark.parametrize("rule", ("at=now do=abort", "at=nop do=drop"))
+def test_the_connection_is_lost_during_a_reset(sim, rule):
     """Who waits for the target's answer waits for the next connection, and does not end it."""
-    session = sim.login()
+    session = sim.login(**{"node.conn[0].timeo.noop_out_interval": 1,
+                           "node.conn[0].timeo.noop_out_timeout": 2})
     add(sim, "at=tmf do=drop")
     job = sim.guest.spawn(f"sg_reset --no-esc --target {session.disk}")
     assert happens(sim, 30)
-    add(sim, "at=now do=abort")
+    add(sim, rule)
     wait_for(sim, "logins")
     job.wait(timeout=20)
     sim.io(session, size="256k")

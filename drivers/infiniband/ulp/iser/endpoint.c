@@ -185,10 +185,11 @@ static void iser_report(struct iser_conn *conn)
 	bool answered = !conn->started && conn->login_sge.length &&
 			iscsi->login_task->state != ISCSI_TASK_RUNNING;
 
-	if (!conn->error || READ_ONCE(conn->logged_out))
-		return;
-	iscsi_conn_failure(iscsi, conn->error == -ECONNRESET && answered ?
-			   ISCSI_ERR_TCP_CONN_CLOSE : ISCSI_ERR_CONN_FAILED);
+	if (conn->error && !READ_ONCE(conn->logged_out))
+		iscsi_conn_failure(iscsi,
+				   conn->error == -ECONNRESET && answered ?
+				   ISCSI_ERR_TCP_CONN_CLOSE :
+				   ISCSI_ERR_CONN_FAILED);
 	/*
 	 * Nobody answers a task management function any more. Whoever waited on
 	 * for that would then blame the next connection for it.

@@ -253,9 +253,10 @@ static const char *iser_complete(struct iser_conn *conn,
 		return why;
 	if (task->sc)
 		return iser_complete_command(conn, task, pdu, wc);
-	if (pdu->opcode == ISCSI_OP_LOGOUT_RSP)
+	why = iser_pass_on(conn->iscsi, pdu);
+	if (!why && pdu->opcode == ISCSI_OP_LOGOUT_RSP)
 		WRITE_ONCE(conn->logged_out, true);
-	return iser_pass_on(conn->iscsi, pdu);
+	return why;
 }
 
 /*
