@@ -90,7 +90,8 @@ echo 1 >options/sym-offset
 for event in {events}; do echo 1 >events/kmem/$event/enable; done
 """
 # The innermost function of the module in each stack; the kernel's inline ones do not count. Nor
-# does what can't be had again: a small allocation needs a page by chance, and a large one is pages.
+# does what can't be had again: a small allocation needs a page by chance, and so does a socket
+# buffer; and a large one is pages.
 PLACES = r"""
 set -e
 cd /sys/kernel/tracing
@@ -98,7 +99,7 @@ echo >set_event
 awk '
     function end() { if (place && !chance) print place; place = chance = "" }
     !/^ => / { end() }
-    /^ => (new_slab|allocate_slab|stack_depot_save|[_k]*malloc_large)/ { chance = 1 }
+    /^ => (new_slab|allocate_slab|_*page_frag|stack_depot_save|[_k]*malloc_large)/ { chance = 1 }
     /^ => iser_.*\[ib_iser\]/ && !place { place = $2 }
     END { end() }' trace | sort -u
 """
