@@ -70,7 +70,12 @@ SETTINGS = {"node.session.timeo.replacement_timeout": 15}
 
 
 def live(sim, short=contextlib.nullcontext):
-    """A session's whole life, each part of it short of something; whether it ended well."""
+    """A session's whole life, each part of it short of something; whether it ended well.
+
+    With a new device, as what the RDMA core keeps for one, completion queues, is had only once.
+    """
+    sim.hca.power(False)
+    sim.hca.power(True)
     words = {"faults": sim.hca.file("faults"), "portal": sim.hca.portal()}
     worked = True
     for part in LIFE.values():

@@ -91,15 +91,18 @@ for event in {events}; do echo 1 >events/kmem/$event/enable; done
 """
 # The innermost function of the module in each stack; the kernel's inline ones do not count. Nor
 # does what can't be had again: a small allocation needs a page by chance, and so does a socket
-# buffer; and a large one is pages.
+# buffer. Nor what failslab does not see: an allocation of more than 8192 bytes is pages. Nor what
+# kmemleak has for its own, or an interrupt.
 PLACES = r"""
 set -e
 cd /sys/kernel/tracing
 echo >set_event
 awk '
-    function end() { if (place && !chance) print place; place = chance = "" }
+    function end() { if (place && !chance && !large) print place; place = chance = "" }
     !/^ => / { end() }
-    /^ => (new_slab|allocate_slab|_*page_frag|stack_depot_save|[_k]*malloc_large)/ { chance = 1 }
+    match($0, /bytes_alloc=[0-9]+/) { large = substr($0, RSTART + 12, RLENGTH - 12) + 0 > 8192 }
+    /^ => (new_slab|allocate_slab|_*page_frag|stack_depot_save|_*create_object)/ { chance = 1 }
+    /^ => asm_(sysvec|common)/ && !place { chance = 1 }
     /^ => iser_.*\[ib_iser\]/ && !place { place = $2 }
     END { end() }' trace | sort -u
 """
