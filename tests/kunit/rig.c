@@ -514,7 +514,7 @@ int rig_send_pdu(struct rig *rig, u8 opcode, u8 flags, itt_t itt,
 	err = reach_transport()->send_pdu(rig->iscsi->cls_conn, &hdr,
 					  (char *)data, len);
 	if (rig->conn)
-		flush_work(&rig->conn->login_bell);
+		flush_delayed_work(&rig->conn->login_bell);
 	return err;
 }
 

@@ -189,7 +189,7 @@ static void discovery_waits_for_its_caller(struct kunit *test)
 	preempt_enable();
 	KUNIT_EXPECT_EQ(test, 0, err);
 	KUNIT_EXPECT_EQ(test, 0, posted);
-	flush_work(&rig->conn->login_bell);
+	flush_delayed_work(&rig->conn->login_bell);
 	KUNIT_EXPECT_EQ(test, 1, rig->fake->nr_sends);
 }
 
@@ -217,14 +217,14 @@ static void discovery_that_still_waits(struct kunit *test)
 
 	preempt_disable();
 	send_discovery_login(rig);
-	waited = cancel_work(&rig->conn->login_bell);
+	waited = cancel_delayed_work(&rig->conn->login_bell);
 	preempt_enable();
 	KUNIT_EXPECT_TRUE(test, waited);
 	iser_conn_fail(rig->conn, -EIO);
 	rig_settle();
 	KUNIT_EXPECT_EQ(test, ISER_CLOSED, rig->conn->state);
 	KUNIT_EXPECT_EQ(test, 1, rig->fake->nr_sends);
-	KUNIT_EXPECT_FALSE(test, work_busy(&rig->conn->login_bell));
+	KUNIT_EXPECT_FALSE(test, work_busy(&rig->conn->login_bell.work));
 }
 
 /* iscsid's requests are at most as large as the buffer */

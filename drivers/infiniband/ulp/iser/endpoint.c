@@ -169,7 +169,7 @@ static void iser_quiesce(struct iser_conn *conn)
 	spin_lock_bh(&iscsi->session->frwd_lock);
 	iser_doorbell(conn);
 	spin_unlock_bh(&iscsi->session->frwd_lock);
-	cancel_work_sync(&conn->login_bell);
+	cancel_delayed_work_sync(&conn->login_bell);
 }
 
 /*
@@ -475,7 +475,7 @@ static struct iser_conn *iser_conn_alloc(const struct sockaddr *dst)
 	INIT_LIST_HEAD(&conn->mr_all);
 	INIT_DELAYED_WORK(&conn->mr_grow, iser_mr_grow_work);
 	INIT_WORK(&conn->login_over, iser_login_over_work);
-	INIT_WORK(&conn->login_bell, iser_login_bell_work);
+	INIT_DELAYED_WORK(&conn->login_bell, iser_login_bell_work);
 	ratelimit_state_init(&conn->unasked, HZ, ISER_UNASKED_MAX);
 	/* It says so in its own words */
 	ratelimit_set_flags(&conn->unasked, RATELIMIT_MSG_ON_RELEASE);

@@ -87,6 +87,8 @@
 #define ISER_SQ_SPARE		8
 /* Registrations that a session starts with; more come with the load */
 #define ISER_MR_FIRST		8
+/* How long iscsiadm's system calls take, and more, see iser_login_bell_work() */
+#define ISER_BELL_DELAY		(HZ / 100 ?: 1)
 /* A device that had no more of them is asked again after so long */
 #define ISER_MR_PAUSE		HZ
 
@@ -470,7 +472,7 @@ struct iser_conn {
 	struct ib_cqe login_cqe;
 	struct ib_sge login_sge;
 	struct ib_send_wr login_send;
-	struct work_struct login_bell;
+	struct delayed_work login_bell;
 	struct iser_ring login_ring;
 	struct iser_rx login_rx[ISER_LOGIN_RX];
 	unsigned int nr_login_rx;

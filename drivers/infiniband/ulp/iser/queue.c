@@ -794,7 +794,7 @@ void iser_doorbell(struct iser_conn *conn)
 void iser_login_bell_work(struct work_struct *work)
 {
 	struct iser_conn *conn = container_of(work, struct iser_conn,
-					      login_bell);
+					      login_bell.work);
 	struct iscsi_session *session = conn->iscsi->session;
 
 	spin_lock_bh(&session->frwd_lock);

@@ -182,9 +182,9 @@ static void iser_chain_send(struct iser_conn *conn, struct iser_slot *slot,
  * again as soon as the response is there. So what a retransmission carries may
  * be the next request; no key is in it.
  *
- * In a discovery it is posted by work that is queued on this processor, which
- * the caller has until it leaves the kernel, if nobody preempts it: iscsiadm
- * misses an answer that comes before the kernel has confirmed the request.
+ * In a discovery it is posted by work, a little later and on this processor,
+ * which the caller mostly has until it leaves the kernel: iscsiadm misses an
+ * answer that comes before the kernel has confirmed the request.
  */
 static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 {
@@ -205,8 +205,8 @@ static int iser_xmit_login(struct iser_conn *conn, struct iscsi_task *task)
 	conn->login_sge.length = headers + task->data_count;
 	iser_chain_slot(conn, slot, &conn->login_send);
 	if (conn->discovery)
-		queue_work_on(smp_processor_id(), iser_bell_wq,
-			      &conn->login_bell);
+		queue_delayed_work_on(smp_processor_id(), iser_bell_wq,
+				      &conn->login_bell, ISER_BELL_DELAY);
 	else
 		iser_doorbell(conn);
 	return 0;
