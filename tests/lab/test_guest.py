@@ -220,3 +220,10 @@ def test_an_ordinary_boot_log_has_no_reports():
 ])
 def test_reports_are_recognised(line):
     assert len(reports.find(f"[   12.3] {line}\n[   12.4] Call Trace:\n")) == 1
+
+
+@pytest.mark.parametrize("caller, found", (("rxe_rcv", 0), ("iser_teardown", 1)))
+def test_a_bug_of_others_is_known_by_its_stack(caller, found):
+    lines = ("BUG: KASAN: slab-use-after-free in __lock_acquire+0x4288/0x63d0", "Call Trace:",
+             " rxe_sched_task+0x8c/0xf0 [rdma_rxe]", f" {caller}+0x7ef/0x1760 [rdma_rxe]")
+    assert len(reports.find("".join(f"[   12.3] {line}\n" for line in lines))) == found

@@ -43,6 +43,9 @@ KNOWN = (
     (r"(?s)check_flush_dependency.*Workqueue: iscsi_ctrl_\S+ __iscsi_unbind_session",
      "scsi_transport_iscsi removes a target in a workqueue for reclaim, and the SCSI layer waits "
      "for runtime PM there; no code of a transport is involved"),
+    (r"(?s)(rxe_task\.c:|KASAN: slab-use-after-free).* rxe_sched_task\+.* rxe_rcv\+",
+     "rxe_resp_queue_pkt() queues a packet, with which its reference to the queue pair goes, and "
+     "then uses that: whoever destroys one while the other end still sends can hit it"),
 )
 
 REPORT = re.compile("|".join(pattern for pattern, _ in PATTERNS))
