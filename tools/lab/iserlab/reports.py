@@ -46,6 +46,8 @@ KNOWN = (
     (r"(?s)(rxe_task\.c:|KASAN: slab-use-after-free).* rxe_sched_task\+.* rxe_rcv\+",
      "rxe_resp_queue_pkt() queues a packet, with which its reference to the queue pair goes, and "
      "then uses that: whoever destroys one while the other end still sends can hit it"),
+    (r"(?s)ODEBUG: object .* is on stack.* target_xcopy_do_work\+",
+     "LIO's EXTENDED COPY has a work item on its stack, and does not say so to DEBUG_OBJECTS"),
 )
 
 REPORT = re.compile("|".join(pattern for pattern, _ in PATTERNS))
