@@ -46,6 +46,9 @@ KNOWN = (
     (r"(?s)(rxe_task\.c:|KASAN: slab-use-after-free).* rxe_sched_task\+.* rxe_rcv\+",
      "rxe_resp_queue_pkt() queues a packet, with which its reference to the queue pair goes, and "
      "then uses that: whoever destroys one while the other end still sends can hit it"),
+    (r"(?s)possible irq lock inversion.* iscsit_handle_time2retain_timeout\+",
+     "LIO's timer of a session without connection takes a lock, below which LIO takes others that "
+     "it holds elsewhere with timers allowed"),
     (r"(?s)ODEBUG: object .* is on stack.* target_xcopy_do_work\+",
      "LIO's EXTENDED COPY has a work item on its stack, and does not say so to DEBUG_OBJECTS"),
 )
