@@ -69,7 +69,7 @@ def built(kernel, module):
     if not files:
         raise LabError(f"there are no sources of {module.name} in {', '.join(module.sources)}")
     # the same in each checkout
-    words = " ".join(options(kernel)).replace(str(SPARSE), "")
+    words = " ".join(options(kernel, module)).replace(str(SPARSE), "")
     key = digest(str(kernel.kdir), str(module.edits), words,
                  *(str(file.relative_to(REPO)) for file in files), *files, SPARSE)
 
@@ -77,17 +77,17 @@ def built(kernel, module):
         copy_sources(files, base)
         for edit in module.edits:
             change(base, *edit)
-        said = kbuild(kernel, base / module.top, *options(kernel), stderr=subprocess.STDOUT,
-                      what=f"building {module.name} for {kernel.release}")
+        said = kbuild(kernel, base / module.top, *options(kernel, module),
+                      stderr=subprocess.STDOUT, what=f"building {module.name} for {kernel.release}")
         (base / SAID).write_text(said, encoding="utf-8")
 
     return cached_in_place(CACHE / "modules" / f"{module.name}-{kernel.release}-{key}", make, KEPT)
 
 
-def options(kernel):
-    """How modules are built for a kernel."""
+def options(kernel, module):
+    """How a module is built for a kernel."""
     if kernel.name == "debug":      # its source is that of another one, which is checked
-        return ("GCOV_PROFILE=y",)
+        return () if module.edits else ("GCOV_PROFILE=y",)  # what a variant executes says nothing
     # what is only prepared for building has no list of the kernel's symbols
     return CHECKS if kernel.image else (*CHECKS, "KBUILD_MODPOST_WARN=1")
 
