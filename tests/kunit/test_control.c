@@ -71,17 +71,22 @@ static void unanswered_pdu_frees_its_task(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, before, free_tasks(rig));
 }
 
+/* Send an immediate request of a header; the tag that its answer has to have */
+static itt_t send_request(struct rig *rig, u8 opcode)
+{
+	KUNIT_ASSERT_EQ(rig->test, 0,
+			rig_send_pdu(rig, opcode | ISCSI_OP_IMMEDIATE,
+				     ISCSI_FLAG_CMD_FINAL, 0, NULL, 0));
+	return sent_req(last_send(rig))->itt;
+}
+
 static void ping_frees_its_task(struct kunit *test)
 {
 	struct rig *rig = rig_make(test);
 	unsigned int before = free_tasks(rig);
 	struct rig_pdu pong = { .opcode = ISCSI_OP_NOOP_IN };
 
-	KUNIT_ASSERT_EQ(test, 0, rig_send_pdu(rig, ISCSI_OP_NOOP_OUT |
-					      ISCSI_OP_IMMEDIATE,
-					      ISCSI_FLAG_CMD_FINAL, 0, NULL,
-					      0));
-	pong.itt = sent_req(last_send(rig))->itt;
+	pong.itt = send_request(rig, ISCSI_OP_NOOP_OUT);
 	rig_receive(rig, &pong);
 	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
 	KUNIT_EXPECT_EQ(test, before, free_tasks(rig));
@@ -93,11 +98,7 @@ static void target_hangs_up(struct kunit *test, bool answered)
 	struct rig *rig = rig_make(test);
 	struct rig_pdu answer = { .opcode = ISCSI_OP_LOGOUT_RSP };
 
-	KUNIT_ASSERT_EQ(test, 0, rig_send_pdu(rig, ISCSI_OP_LOGOUT |
-					      ISCSI_OP_IMMEDIATE,
-					      ISCSI_FLAG_CMD_FINAL, 0, NULL,
-					      0));
-	answer.itt = sent_req(last_send(rig))->itt;
+	answer.itt = send_request(rig, ISCSI_OP_LOGOUT);
 	if (answered)
 		rig_receive(rig, &answer);
 	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));

@@ -14,7 +14,7 @@ Recovery: a test fails if a kernel reported a bug while it ran, whatever else it
 failed test shows the end of its guests' logs, and leaves them in results/ whole.
 """
 
-import fcntl
+import contextlib
 import shutil
 import sys
 from collections import Counter
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools" / "lab"))
 
 # pylint: disable=wrong-import-position
 from iserlab import coverage, kernels  # noqa: E402
+from iserlab.paths import lock  # noqa: E402
 from rig import RESULTS, Rig, logs  # noqa: E402
 
 STOCK_KERNELS = ("6.1", "6.12")
@@ -137,11 +138,10 @@ def pytest_terminal_summary(terminalreporter):
 
 def take_place(config):
     """Remove what the last run left, but not what another one is about to leave, or others have."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    # until this process ends
-    config.results_lock = open(RESULTS / "lock", "w", encoding="ascii")
+    place = contextlib.ExitStack()
+    config.add_cleanup(place.close)
     try:
-        fcntl.flock(config.results_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        place.enter_context(lock(RESULTS / "run", wait=False))
     except BlockingIOError:
         raise pytest.UsageError(f"another run leaves its results in {RESULTS}; name another place:"
                                 " RESULTS=DIRECTORY") from None

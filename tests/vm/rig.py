@@ -237,6 +237,10 @@ class Sim:
         (session,) = self.initiator.login(self.hca.iqn(), self.hca.portal(), settings)
         return session
 
+    def hurry(self, session):
+        """Have the SCSI layer wait for its commands for no longer than 2 seconds."""
+        self.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
+
     def start_io(self, session, size="2m", verify=True, **options):
         """Begin to write and read blocks of several sizes; returns the job."""
         words = {"filename": session.disk, "rw": "randrw", "size": size, "ioengine": "libaio",

@@ -447,7 +447,7 @@ def test_the_answer_to_another_command(sim, op, remote_inv):
     """
     sim.hca.set(remote_inv=remote_inv)
     session = sim.login()
-    sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
+    sim.hurry(session)
     mark = sim.guest.mark()
     add(sim, f"at={op} nth=5 do=hold;at=rsp_{op} nth=5 do=swap")
     # so large that each command has a key
@@ -601,7 +601,7 @@ def test_a_response_that_never_comes(sim, rule):
     # one Data-Out for a command: the target would miss another one's predecessor
     sim.hca.set(initial_r2t="dataout" not in rule, first_burst=2 * 8192)
     session = sim.login()
-    sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
+    sim.hurry(session)
     add(sim, rule)
     sim.io(session)
     assert happens(sim, 60)
@@ -616,7 +616,7 @@ def test_a_response_that_never_comes(sim, rule):
 def test_an_abort_that_goes_wrong(sim, rule):
     """The error handler goes on to the next means, and the I/O is done at last."""
     session = sim.login()
-    sim.guest.run(f"echo 2 >/sys/block/{session.disk[5:]}/device/timeout")
+    sim.hurry(session)
     add(sim, f"at=read nth=3 do=hold;{rule}")
     job = sim.start_io(session)
     assert happens(sim, 60)

@@ -229,7 +229,7 @@ def test_data_of_a_rejected_command_are_no_violation(sim):
     """They were on their way."""
     sim.hca.set(initial_r2t=0)
     session = sim.login(**NO_PINGS)
-    sim.guest.run(f"echo 2 >/sys/block/{session.disk.split('/')[-1]}/device/timeout")
+    sim.hurry(session)
     sim.hca.fault(at="write", do="reject", val=4)
     sim.guest.run(f"dd if=/dev/zero of={session.disk} bs=64k count=1 oflag=direct")
     assert all(sim.hca.hits()) and sim.hca.counters()["bytes_unsolicited"]

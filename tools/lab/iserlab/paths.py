@@ -44,11 +44,14 @@ def digest(*parts):
 
 
 @contextlib.contextmanager
-def lock(path):
-    """Keep a second lab from making the same thing at the same time."""
+def lock(path, wait=True):
+    """Keep a second lab from making the same thing at the same time.
+
+    @wait: until a first one is ready; or it is a BlockingIOError that there is one
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{path}.lock", "w", encoding="ascii") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
 

@@ -87,7 +87,7 @@
 #define ISER_SQ_SPARE		8
 /* Registrations that a session starts with; more come with the load */
 #define ISER_MR_FIRST		8
-/* How long iscsiadm's system calls take, and more, see iser_login_bell_work() */
+/* How long iscsiadm's system calls take, and more, see iser_xmit_login() */
 #define ISER_BELL_DELAY		(HZ / 100 ?: 1)
 /* A device that had no more of them is asked again after so long */
 #define ISER_MR_PAUSE		HZ
