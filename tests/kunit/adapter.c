@@ -102,6 +102,8 @@ static int fake_query_gid(struct ib_device *ib, u32 port, int index,
 
 static int fake_alloc_pd(struct ib_pd *pd, struct ib_udata *udata)
 {
+	if (to_fake(pd->device)->no_pd)
+		return -ENOMEM;
 	to_fake(pd->device)->pds++;
 	return 0;
 }
@@ -115,6 +117,8 @@ static int fake_dealloc_pd(struct ib_pd *pd, struct ib_udata *udata)
 static int fake_create_cq(struct ib_cq *cq, const struct ib_cq_init_attr *attr,
 			  struct uverbs_attr_bundle *attrs)
 {
+	if (to_fake(cq->device)->no_cq)
+		return -ENOMEM;
 	cq->cqe = attr->cqe;
 	to_fake(cq->device)->cqs++;
 	return 0;
@@ -619,6 +623,8 @@ void fake_adapter_forget(struct fake_adapter *fake)
 	fake->mr_fails_at = FAKE_NEVER;
 	fake->dma_fails_at = FAKE_NEVER;
 	fake->qp_wr_room = 0;
+	fake->no_pd = false;
+	fake->no_cq = false;
 	fake->deaf = false;
 	fake->merge = false;
 	fake->mapped = 0;

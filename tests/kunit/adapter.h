@@ -85,6 +85,8 @@ struct fake_recv {
  * @mr_fails_at: fault: memory regions that are still made
  * @dma_fails_at: fault: scatter lists that are still mapped
  * @qp_wr_room: fault: work requests that a queue pair has room for, 0: any
+ * @no_pd: fault: no more protection domains
+ * @no_cq: fault: no more completion queues
  * @deaf: fault: draining a queue pair flushes nothing
  * @merge: DMA mapping joins what is adjacent
  * @cap: what the last queue pair was made with
@@ -120,6 +122,8 @@ struct fake_adapter {
 	int mr_fails_at;
 	int dma_fails_at;
 	unsigned int qp_wr_room;
+	bool no_pd;
+	bool no_cq;
 	bool deaf;
 	bool merge;
 

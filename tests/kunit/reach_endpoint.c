@@ -10,6 +10,13 @@ struct iser_conn *reach_conn_alloc(const struct sockaddr *dst)
 	return iser_conn_alloc(dst);
 }
 
+void reach_conn_add(struct iser_conn *conn)
+{
+	mutex_lock(&iser_conns_mutex);
+	list_add(&conn->all, &iser_conns);
+	mutex_unlock(&iser_conns_mutex);
+}
+
 bool reach_set_state(struct iser_conn *conn, enum iser_state to, int error)
 {
 	return iser_conn_set_state(conn, to, error);

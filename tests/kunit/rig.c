@@ -98,6 +98,7 @@ static void rig_connect(struct rig *rig, enum rig_stage stop_at)
 	rig->ep = iscsi_create_endpoint(0);
 	rig->ep->dd_data = conn;
 	conn->ep = rig->ep;
+	reach_conn_add(conn);
 	rig->conn = conn;
 	if (stop_at == RIG_RESOLVING)
 		return;

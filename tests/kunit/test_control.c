@@ -353,6 +353,15 @@ static void start_needs_a_login(struct kunit *test)
 			reach_transport()->start_conn(rig->iscsi->cls_conn));
 }
 
+static void start_needs_a_segment_length(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_LOGGED_IN);
+
+	rig->iscsi->max_xmit_dlength = 0;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			reach_transport()->start_conn(rig->iscsi->cls_conn));
+}
+
 static const struct {
 	const char *name;
 	enum iscsi_param param;
@@ -419,6 +428,7 @@ static struct kunit_case control_cases[] = {
 	KUNIT_CASE(discovery),
 	KUNIT_CASE(not_quite_discovery),
 	KUNIT_CASE(start_needs_a_login),
+	KUNIT_CASE(start_needs_a_segment_length),
 	KUNIT_CASE_PARAM(set_param, negotiated_gen_params),
 	{}
 };

@@ -9,6 +9,10 @@
  */
 #include "rig.h"
 
+/* How often, and in what pieces, others take of the completion queues */
+#define TAKEN_MAX	256
+#define TAKEN_CQES	64
+
 static int avail(struct rig *rig)
 {
 	return atomic_read(&rig->conn->sq_avail);
@@ -538,21 +542,57 @@ static void session_fits_the_device(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, lim->mr_pages_max, lim->mr_pages);
 }
 
-static void queues_are_refused(struct kunit *test)
+static void expect_refusal(struct kunit *test, struct rig *rig)
 {
-	struct fake_adapter *fake = rig_adapter();
-	struct rig *rig = rig_make(test, .stop_at = RIG_RESOLVING);
 	int err;
 
-	fake->qp_wr_room = 50;
 	mutex_lock(&rig->conn->mutex);
 	err = iser_verbs_create(rig->conn);
 	mutex_unlock(&rig->conn->mutex);
 	KUNIT_EXPECT_EQ(test, -ENOMEM, err);
-	KUNIT_EXPECT_EQ(test, 0, fake->pds);
+	KUNIT_EXPECT_EQ(test, 0, rig_adapter()->pds);
 	KUNIT_EXPECT_NULL(test, rig->conn->pd);
 	KUNIT_EXPECT_NULL(test, rig->conn->cq);
 	KUNIT_EXPECT_NULL(test, rig->conn->qp);
+}
+
+static void queues_are_refused(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_RESOLVING);
+
+	rig_adapter()->qp_wr_room = 50;
+	expect_refusal(test, rig);
+}
+
+static void no_protection_domain(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_RESOLVING);
+
+	rig_adapter()->no_pd = true;
+	expect_refusal(test, rig);
+}
+
+/* Others have what there is, of those in the core's pool, too */
+static void no_completion_queue(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_RESOLVING);
+	struct fake_adapter *fake = rig_adapter();
+	struct ib_cq **taken;
+	int i, nr;
+
+	taken = kunit_kcalloc(test, TAKEN_MAX, sizeof(*taken), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, taken);
+	fake->no_cq = true;
+	for (nr = 0; nr < TAKEN_MAX; nr++) {
+		taken[nr] = ib_cq_pool_get(&fake->ib, TAKEN_CQES, -1,
+					   IB_POLL_SOFTIRQ);
+		if (IS_ERR(taken[nr]))
+			break;
+	}
+	KUNIT_EXPECT_LT(test, nr, TAKEN_MAX);
+	expect_refusal(test, rig);
+	for (i = 0; i < nr; i++)
+		ib_cq_pool_put(taken[i], TAKEN_CQES);
 }
 
 static struct kunit_case queue_cases[] = {
@@ -576,6 +616,8 @@ static struct kunit_case queue_cases[] = {
 	KUNIT_CASE(tasks_fit_the_queues),
 	KUNIT_CASE(session_fits_the_device),
 	KUNIT_CASE(queues_are_refused),
+	KUNIT_CASE(no_protection_domain),
+	KUNIT_CASE(no_completion_queue),
 	{}
 };
 

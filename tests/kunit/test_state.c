@@ -254,27 +254,40 @@ static const enum rdma_cm_event_type late_events[] = {
 };
 
 /* None is of any interest any more, but for the goodbye that some wait for */
+static void deliver_late_event(struct rig *rig, struct iser_conn *conn,
+			       struct rdma_cm_id *cm_id,
+			       struct rdma_cm_event *event)
+{
+	const char *name = rdma_event_msg(event->event);
+	enum iser_state state = conn->state;
+	struct kunit *test = rig->test;
+	int error = conn->error;
+
+	KUNIT_EXPECT_EQ(test, 0, reach_cm_handler(cm_id, event));
+	KUNIT_EXPECT_EQ_MSG(test, state, conn->state, "%s", name);
+	KUNIT_EXPECT_EQ_MSG(test, error, conn->error, "%s", name);
+	KUNIT_EXPECT_FALSE_MSG(test, work_pending(&conn->teardown), "%s", name);
+	KUNIT_EXPECT_EQ_MSG(test, 0, rig_told(rig), "%s", name);
+}
+
 static void deliver_late_events(struct rig *rig, struct iser_conn *conn,
 				struct rdma_cm_id *cm_id)
 {
-	struct kunit *test = rig->test;
-	enum iser_state state = conn->state;
-	int error = conn->error;
-	unsigned int i;
+	static const int statuses[] = { 0, -ETIMEDOUT, -ECONNREFUSED };
+	unsigned int i, j;
 
 	rig_told(rig);
 	for (i = 0; i < ARRAY_SIZE(late_events); i++) {
-		struct rdma_cm_event event = { .event = late_events[i] };
-		const char *name = rdma_event_msg(event.event);
+		for (j = 0; j < ARRAY_SIZE(statuses); j++) {
+			struct rdma_cm_event event = {
+				.event = late_events[i],
+				.status = statuses[j],
+			};
 
-		KUNIT_EXPECT_EQ(test, 0, reach_cm_handler(cm_id, &event));
-		KUNIT_EXPECT_EQ_MSG(test, state, conn->state, "%s", name);
-		KUNIT_EXPECT_EQ_MSG(test, error, conn->error, "%s", name);
-		KUNIT_EXPECT_FALSE_MSG(test, work_pending(&conn->teardown),
-				       "%s", name);
-		KUNIT_EXPECT_EQ_MSG(test, 0, rig_told(rig), "%s", name);
+			deliver_late_event(rig, conn, cm_id, &event);
+		}
 	}
-	KUNIT_EXPECT_TRUE(test, completion_done(&conn->hung_up));
+	KUNIT_EXPECT_TRUE(rig->test, completion_done(&conn->hung_up));
 }
 
 /* The teardown has been queued, but has not come to the id */
@@ -615,28 +628,41 @@ static const struct call_case call_cases[] = {
 	CALL(create_session, CONNECTING, CONNECTING, -ENOTCONN, CONNECTING, 0,
 	     0),
 	CALL(create_session, UP, UP, 0, UP, 0, 0),
+	/* What is bound is not bound again, see below */
+	CALL(create_session, BOUND, UP, 0, UP, 0, 0),
+	CALL(create_session, LOGGING_IN, UP, 0, UP, 0, 0),
+	CALL(create_session, LOGGED_IN, UP, 0, UP, 0, 0),
+	CALL(create_session, STARTED, UP, 0, UP, 0, 0),
 	CALL(create_session, UP, CLOSING, -ENOTCONN, CLOSING, 0, 0),
 	CALL(create_session, UP, CLOSED, -ENOTCONN, CLOSED, 0, 0),
 
 	/* Once; the iSCSI class disconnects what is bound before */
 	SESSION_CALL(bind, RESOLVING, RESOLVING, -ENOTCONN, RESOLVING, 0, 0),
+	SESSION_CALL(bind, RESOLVED, RESOLVING, -ENOTCONN, RESOLVING, 0, 0),
 	SESSION_CALL(bind, CONNECTING, CONNECTING, -ENOTCONN, CONNECTING, 0, 0),
 	SESSION_CALL(bind, UP, UP, 0, UP, 0, 0),
 	SESSION_CALL(bind, BOUND, UP, -EBUSY, UP, 0, 0),
+	SESSION_CALL(bind, LOGGING_IN, UP, -EBUSY, UP, 0, 0),
+	SESSION_CALL(bind, LOGGED_IN, UP, -EBUSY, UP, 0, 0),
+	SESSION_CALL(bind, STARTED, UP, -EBUSY, UP, 0, 0),
 	SESSION_CALL(bind, UP, CLOSING, -ENOTCONN, CLOSING, 0, 0),
 	SESSION_CALL(bind, UP, CLOSED, -ENOTCONN, CLOSED, 0, 0),
 
 	/* Not twice on one connection: libiscsi would begin a new session */
 	SESSION_CALL(start, RESOLVING, RESOLVING, -ENOTCONN, RESOLVING, 0, 0),
+	SESSION_CALL(start, RESOLVED, RESOLVING, -ENOTCONN, RESOLVING, 0, 0),
 	SESSION_CALL(start, CONNECTING, CONNECTING, -ENOTCONN, CONNECTING, 0, 0),
 	SESSION_CALL(start, UP, UP, -ENOTCONN, UP, 0, 0),
 	SESSION_CALL(start, BOUND, UP, -EINVAL, UP, 0, 0),
+	/* What the answer says is iscsid's to know */
+	SESSION_CALL(start, LOGGING_IN, UP, 0, UP, 0, 0),
 	SESSION_CALL(start, LOGGED_IN, UP, 0, UP, 0, 0),
 	SESSION_CALL(start, LOGGED_IN, CLOSING, -ENOTCONN, CLOSING, 0, 0),
 	SESSION_CALL(start, LOGGED_IN, CLOSED, -ENOTCONN, CLOSED, 0, 0),
 
 	/* What is not bound is not the iSCSI connection's */
 	SESSION_CALL(stop, RESOLVING, RESOLVING, 0, RESOLVING, 0, 0),
+	SESSION_CALL(stop, RESOLVED, RESOLVING, 0, RESOLVING, 0, 0),
 	SESSION_CALL(stop, CONNECTING, CONNECTING, 0, CONNECTING, 0, 0),
 	SESSION_CALL(stop, UP, UP, 0, UP, 0, 0),
 	SESSION_CALL(stop, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
@@ -644,9 +670,11 @@ static const struct call_case call_cases[] = {
 	SESSION_CALL(stop, LOGGED_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(stop, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(stop, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
+	SESSION_CALL(stop, CONNECTING, CLOSED, 0, CLOSED, 0, 0),
 	SESSION_CALL(stop, STARTED, CLOSING, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(stop, STARTED, CLOSED, 0, CLOSED, 0, WAITS),
 	SESSION_CALL(destroy, RESOLVING, RESOLVING, 0, RESOLVING, 0, 0),
+	SESSION_CALL(destroy, RESOLVED, RESOLVING, 0, RESOLVING, 0, 0),
 	SESSION_CALL(destroy, CONNECTING, CONNECTING, 0, CONNECTING, 0, 0),
 	SESSION_CALL(destroy, UP, UP, 0, UP, 0, 0),
 	SESSION_CALL(destroy, BOUND, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
@@ -654,6 +682,7 @@ static const struct call_case call_cases[] = {
 	SESSION_CALL(destroy, LOGGED_IN, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(destroy, STARTED, UP, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(destroy, CONNECTING, CLOSING, 0, CLOSING, 0, 0),
+	SESSION_CALL(destroy, CONNECTING, CLOSED, 0, CLOSED, 0, 0),
 	SESSION_CALL(destroy, STARTED, CLOSING, 0, CLOSED, 0, HANGS_UP | WAITS),
 	SESSION_CALL(destroy, STARTED, CLOSED, 0, CLOSED, 0, WAITS),
 
@@ -819,6 +848,26 @@ static void endpoint_without_a_connection(struct kunit *test)
 	put_device(&ep->dev);
 }
 
+static void session_without_an_endpoint(struct kunit *test)
+{
+	KUNIT_EXPECT_NULL(test,
+			  reach_transport()->create_session(NULL, 32, 32, 1));
+}
+
+/* As when the module is unloaded behind the back of an iscsid that died */
+static void endpoints_left_behind(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
+
+	rig->ep = NULL;
+	rig->conn = NULL;
+	iser_endpoints_destroy();
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->qps);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->pds);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->mrs);
+}
+
 /* Resources go in the teardown, whatever way up there was */
 static void teardown_frees(struct kunit *test)
 {
@@ -856,6 +905,8 @@ static struct kunit_case state_cases[] = {
 	KUNIT_CASE(poll_tells_the_state),
 	KUNIT_CASE(poll_without_an_error),
 	KUNIT_CASE(endpoint_without_a_connection),
+	KUNIT_CASE(session_without_an_endpoint),
+	KUNIT_CASE(endpoints_left_behind),
 	KUNIT_CASE_PARAM(teardown_frees, stage_gen_params),
 	KUNIT_CASE(teardown_drains_what_was_bound),
 	{}

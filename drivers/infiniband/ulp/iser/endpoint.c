@@ -384,11 +384,11 @@ static void iser_cm_progress(struct iser_conn *conn,
 	unsigned int noio = memalloc_noio_save();
 
 	mutex_lock(&conn->mutex);
-	if (conn->state == ISER_RESOLVING) {
-		if (event == RDMA_CM_EVENT_ADDR_RESOLVED && !conn->qp)
+	if (event == RDMA_CM_EVENT_ADDR_RESOLVED) {
+		if (conn->state == ISER_RESOLVING && !conn->qp)
 			iser_addr_resolved(conn);
-		else if (event == RDMA_CM_EVENT_ROUTE_RESOLVED && conn->qp)
-			iser_route_resolved(conn);
+	} else if (conn->qp) {
+		iser_route_resolved(conn);
 	}
 	mutex_unlock(&conn->mutex);
 	memalloc_noio_restore(noio);
