@@ -210,6 +210,8 @@ def test_an_ordinary_boot_log_has_no_reports():
     "INFO: trying to register non-static key.",
     "UBSAN: array-index-out-of-bounds in foo.c:1:2",
     "DMA-API: rxe 0000:00: device driver frees DMA memory with different size",
+    "DMA-API: cacheline tracking ENOMEM, dma-debug disabled",
+    "DMA-API: debugging out of memory - disabling",
     "DMAR: [DMA Write NO_PASID] Request device [00:10.0] fault addr 0xffff0000",
     "kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
     "refcount_t: underflow; use-after-free.",

@@ -21,7 +21,7 @@ PATTERNS = (
     (r"\bsuspicious RCU usage", "lockdep-RCU"),
     (r"\brcu: .*(stall|starved)", "RCU stall: a CPU did not come round"),
     (r"\bUBSAN: ", "undefined behaviour"),
-    (r"\bDMA-API: .*(device driver|out of memory)", "DMA mapping misuse, or its check gave up"),
+    (r"\bDMA-API: .*(device driver|disabl)", "DMA mapping misuse, or its check gave up"),
     (r"\bDMAR: .*[Ff]ault", "a device touched what is not mapped: the IOMMU's own word"),
     (r"\bkmemleak: .*(new suspected memory leak|disabled)", "leaked memory, or no check any more"),
     (r"\brefcount_t: ", "reference counted below or beyond"),

@@ -6,7 +6,8 @@ has, see Documentation/fault-injection in the kernel's source.
 
 Normally: places() finds all calls in the module below which something is allocated, by the
 kernel's tracing; so what the RDMA core and its drivers allocate for the module counts, too.
-exhausted() lets the nth allocation below one of them fail, once.
+exhausted() lets the nth allocation below one of them fail, once. None of the kernel's own check
+of DMA mappings is meant: that gives up without memory.
 
 Recovery: the kernel counts for ever and does not tell, but fails at multiples only. When
 nothing failed, as there were fewer allocations, a process that nobody needs allocates until
@@ -30,6 +31,9 @@ echo N >ignore-gfp-wait
 echo 1 >verbose
 """
 SET_UP = ANY + """
+set -- $(grep -A1 ' add_dma_entry$' /proc/kallsyms | cut -d' ' -f1)
+echo 0x$1 >reject-start
+echo 0x$2 >reject-end
 echo 100 >probability
 echo {at} >interval
 echo 1 >times
@@ -91,8 +95,9 @@ for event in {events}; do echo 1 >events/kmem/$event/enable; done
 """
 # The innermost function of the module in each stack; the kernel's inline ones do not count. Nor
 # does what can't be had again: a small allocation needs a page by chance, and so does a socket
-# buffer. Nor what failslab does not see: an allocation of more than 8192 bytes is pages. Nor what
-# kmemleak has for its own, or an interrupt.
+# buffer, and the kernel's check of DMA mappings a node of its tree. Nor what failslab does not see:
+# an allocation of more than 8192 bytes is pages. Nor what kmemleak has for its own, or an
+# interrupt.
 PLACES = r"""
 set -e
 cd /sys/kernel/tracing
@@ -101,7 +106,8 @@ awk '
     function end() { if (place && !chance && !large) print place; place = chance = "" }
     !/^ => / { end() }
     match($0, /bytes_alloc=[0-9]+/) { large = substr($0, RSTART + 12, RLENGTH - 12) + 0 > 8192 }
-    /^ => (new_slab|allocate_slab|_*page_frag|stack_depot_save|_*create_object)/ { chance = 1 }
+    /^ => (new_slab|allocate_slab|_*page_frag|stack_depot_save)/ { chance = 1 }
+    /^ => (_*create_object|add_dma_entry)/ { chance = 1 }
     /^ => asm_(sysvec|common)/ && !place { chance = 1 }
     /^ => iser_.*\[ib_iser\]/ && !place { place = $2 }
     END { end() }' trace | sort -u
