@@ -181,7 +181,11 @@ def fixture_rig(request):
     """The guests of one kernel."""
     rig = Rig(kernels.get(request.param), request.config.getoption("module") == "stock")
     yield rig
-    rig.stop()
+    try:
+        leaks = rig.leaks()
+    finally:
+        rig.stop()
+    assert not leaks, leaks
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +195,7 @@ def no_kernel_reports(rig):
     yield
     reports = rig.reports()
     assert not reports, "a kernel reported:\n" + "\n".join(reports)
+    rig.renew()
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ default settings, is shared by all tests that do not ask for anything else. A te
 does gets a host with nothing on it and may leave it as it likes: it is cleared after.
 
 Recovery: a test that fails has its guests cleared, and a guest that cannot be cleared, or
-does not answer, is switched off; the next test boots another one. So one wedged guest
-costs one test. Logs of all guests since their boot stay in the results directory.
+does not answer, or whose kernel has given up its checks, is switched off; the next test
+boots another one. So one wedged guest costs one test. Logs of all guests since their boot
+stay in the results directory.
 """
 
 import os
@@ -355,6 +356,14 @@ def in_the_end(left):
     return remains
 
 
+def blind(topology):
+    """Whether a kernel there reports no more, or does not answer."""
+    try:
+        return any(guest.blind() for guest in topology.guests())
+    except LabError:
+        return True
+
+
 def cleared(topology):
     """Whether a topology could be cleared."""
     try:
@@ -422,14 +431,30 @@ class Rig:
         return "\n".join(said)
 
     def recover(self):
-        """After a failure: clear what still answers, switch off what does not."""
+        """After a failure: clear what is still of use, switch off what is not."""
         for kind, topology in list(self.up.items()):
             topology.clean = False
-            if not (topology.started and cleared(topology)):
-                topology.clean = True
-                del self.up[kind]
-                for guest in topology.guests():
-                    guest.stop()
+            if not (topology.started and cleared(topology)) or blind(topology):
+                self._switch_off(kind)
+
+    def renew(self):
+        """After any test: switch off what would not tell the next one of a bug."""
+        for kind, topology in list(self.up.items()):
+            if blind(topology):
+                self._switch_off(kind)
+
+    def _switch_off(self, kind):
+        topology = self.up.pop(kind)
+        topology.clean = True       # for whom still has it
+        for guest in topology.guests():
+            guest.stop()
+
+    def leaks(self):
+        """What kmemleak finds in guests that are still there; it takes long, so at once."""
+        guests = self._guests()
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(Guest.leaks, guests)
+        return {guest.name: leaks for guest, leaks in zip(guests, found) if leaks}
 
     def stop(self):
         """Switch everything off."""

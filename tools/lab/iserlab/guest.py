@@ -479,6 +479,14 @@ class Guest:
         self.mark("looking for reports")
         return reports.find(self.console(since))
 
+    def blind(self):
+        """Whether its kernel has given up checking locks, as it does after most reports.
+
+        KASAN reports only once, too.
+        """
+        return not self.run("grep -qs 'debug_locks: *0$' /proc/lockdep_stats",
+                            check=False).status
+
     def forget_leaks(self):
         """What was leaked up to now is not looked for by leaks()."""
         self.run(f"[ ! -e {KMEMLEAK} ] || echo clear >{KMEMLEAK}", timeout=120)
