@@ -10,6 +10,7 @@ may make it fail; the next one works.
 Recovery: a fault that did not happen fails the test.
 """
 
+import math
 import re
 import time
 
@@ -41,6 +42,8 @@ HARMLESS = {
     "acknowledgement is late": "at=wr_send nth=4 count=9 do=delay us=20000",
     "registration is late": "at=wr_reg nth=4 count=9 do=delay us=20000",
     "ping of the target": "at=rsp_write nth=3 do=nopin val=0",
+    "event of which nobody knows": "at=rsp_write nth=3 do=async val=0x77 off=0 val2=0",
+    "event of a vendor": "at=rsp_write nth=3 do=async val=255 off=0 val2=0",
     "headers with flags of an initiator": "at=rsp nth=4 count=9 do=set off=0 bytes=1c",
     "reserved fields are in use": "at=rsp_cmd nth=4 count=9 do=xor off=36 bytes=ffffffffffffffff",
     # real ones tell of the queue pair's end, too
@@ -259,6 +262,7 @@ AT_LOGIN = {
     "opcode does not answer the request": {
         "command response during login": "at=rsp_login do=set off=28 bytes=21",
         "text response during login": "at=rsp_login do=set off=28 bytes=24",
+        "login is rejected": "at=rsp_login do=set off=28 bytes=3f",
     },
     SILENT: {
         "no QP at first": "at=create_qp count=2 do=fail errno=ENOMEM",
@@ -318,8 +322,11 @@ AT_LOGOUT = {
     "no logout response": "at=rsp_logout do=drop",
     "half a logout response": "at=rsp_logout do=trunc val=50",
     "logout response twice": "at=rsp_logout do=dup",
+    "logout response with a wrong tag": "at=rsp_logout do=itt val=0x1234",
+    "logout response that is something else": "at=rsp_logout do=set off=28 bytes=24",
     "logout is refused": "at=rsp_logout do=response val=1",
     "logout is answered as nobody knows": "at=rsp_logout do=response val=0x77",
+    "logout is rejected": "at=rsp_logout do=set off=28 bytes=3f",
     "closed instead of an answer": "at=logout do=close",
     "lost instead of an answer": "at=logout do=abort",
     "QP fails at the end": "at=logout do=qp_fatal",
@@ -327,12 +334,13 @@ AT_LOGOUT = {
 }
 
 
-def reached(sim, wanted):
-    """What there is now; in time, as many of some things as wanted."""
+def reached(sim, wanted, mapped=math.inf):
+    """What there is now; in time, as many of some things as wanted, and no more mapped."""
     deadline = time.monotonic() + 30
     while True:
         gauges = sim.hca.counters()
-        if time.monotonic() > deadline or wanted.items() <= gauges.items():
+        there = wanted.items() <= gauges.items()
+        if time.monotonic() > deadline or there and gauges["dma_mapped"] <= mapped:
             return gauges
         time.sleep(0.5)
 
@@ -365,15 +373,16 @@ def happens(sim, seconds):
 def settles(sim, sessions=1):
     """Nothing is under way any more, no key is alive, and each session has what one needs.
 
-    As much as before of what is always the same, and no more memory regions than it knows of.
+    As much as before of what is always the same, and no more memory regions than it knows of. No
+    more is mapped; but less if what the login needed was mapped then.
     """
-    wanted = {"rkeys_live": 0, "tasks": 0,
+    wanted = {"rkeys_live": 0, "tasks": 0, "cqs": sim.had["cqs"],
               **dict.fromkeys(("pds", "qps", "connections", "sessions"), sessions),
-              **{name: sim.had[name] for name in ("cqs", "dma_mapped")},
               "mrs": sum(sim.initiator.statistics(session)["mrs_allocated"]
                          for session in sim.initiator.sessions())}
-    found = reached(sim, wanted)
+    found = reached(sim, wanted, sim.had["dma_mapped"])
     assert {name: found[name] for name in wanted} == wanted
+    assert found["dma_mapped"] <= sim.had["dma_mapped"]
 
 
 def back_on(sim):
@@ -490,7 +499,10 @@ def test_bad_data_are_seen(sim, do):
     add(sim, f"at=read nth=3 count=20 do={do}")
     with pytest.raises(CommandFailed):
         sim.io(session)
-    assert happened(sim)
+    assert happened(sim) and sim.kept_the_rules()
+    assert not sim.hca.counters()["connects"]
+    settles(sim)
+    ends_well(sim, session)
 
 
 def test_no_more_memory_regions(sim):
@@ -590,6 +602,7 @@ def test_every_status_of_a_completion(sim, at):
         sim.io(session, size="256k")
         assert happened(sim) and sim.hca.counters()["connects"], status
         assert sim.kept_the_rules(), status
+        settles(sim)
     ends_well(sim, session)
 
 
@@ -612,7 +625,8 @@ def test_a_response_that_never_comes(sim, rule):
 @pytest.mark.parametrize("rule", (
     "at=rsp_tmf do=drop", "at=rsp_tmf do=response val=1", "at=rsp_tmf do=response val=5",
     "at=rsp_tmf do=response val=255", "at=rsp_tmf do=itt val=0x1234", "at=rsp_tmf do=dup",
-    "at=rsp_tmf do=trunc val=70", "at=tmf do=close", "at=tmf do=qp_fatal", "at=tmf do=remove"))
+    "at=rsp_tmf do=trunc val=70", "at=rsp_tmf do=set off=28 bytes=3f", "at=tmf do=close",
+    "at=tmf do=qp_fatal", "at=tmf do=remove"))
 def test_an_abort_that_goes_wrong(sim, rule):
     """The error handler goes on to the next means, and the I/O is done at last."""
     session = sim.login()
@@ -630,7 +644,8 @@ def test_an_abort_that_goes_wrong(sim, rule):
 @pytest.mark.parametrize("rule", (
     "at=nop do=drop", "at=nop do=close", "at=rsp_nop do=drop", "at=rsp_nop do=dup",
     "at=rsp_nop do=trunc val=60", "at=rsp_nop do=itt val=0x1234", "at=recv do=drop",
-    "at=rsp_nop do=set off=28 bytes=26", "at=rsp_nop do=set off=48 bytes=00000001"))
+    "at=rsp_nop do=set off=28 bytes=26", "at=rsp_nop do=set off=28 bytes=3f",
+    "at=rsp_nop do=set off=48 bytes=00000001"))
 def test_a_ping_that_goes_wrong(sim, rule):
     """The connection is made anew."""
     session = sim.login(**{"node.conn[0].timeo.noop_out_interval": 1,
@@ -737,8 +752,7 @@ def test_the_adapter_is_pulled(sim, how):
     else:
         # the disk's contents have gone with it
         job.wait(timeout=120, check=False)
-        sim.initiator.logout(session)
-        assert not sim.left()
+        ends_well(sim, session)
 
 
 def test_the_target_hangs_up_after_a_logout(sim):
