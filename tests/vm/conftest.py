@@ -185,7 +185,7 @@ def fixture_rig(request):
         leaks = rig.leaks()
     finally:
         rig.stop()
-    assert not leaks, leaks
+    assert not leaks, "\n".join(f"{name}: {found}" for name, found in leaks.items())
 
 
 @pytest.fixture(autouse=True)
