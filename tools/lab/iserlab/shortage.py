@@ -36,6 +36,8 @@ echo 0x$1 >reject-start
 echo 0x$2 >reject-end
 echo 100 >probability
 echo {at} >interval
+# nobody's yet, nor the shell's
+echo Y >task-filter
 echo 1 >times
 """
 BELOW = """
