@@ -136,7 +136,7 @@ def following(nth):
     return nth + 1 if nth < EACH else 2 * nth
 
 
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("kind", shortage.KINDS)
 def test_memory_runs_out(sim, request, sampled, tell, kind):
     """Once at some of the places, with --kernel at each, with --all several times."""

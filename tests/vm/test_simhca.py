@@ -83,6 +83,14 @@ RESTAGED = (
      "			     SZ_4K);\n"
      "	iscsi_put_task(task);\n"),
 )
+# The memory is given back before the adapter has seen the command.
+UNMAPPED_EARLY = (
+    (TASK, "	if (task->sc->flags & SCMD_LAST)\n		iser_doorbell(conn);\n",
+     "	if (it->mapped)\n		ib_dma_unmap_sg(conn->device, scsi_sglist(task->sc),\n"
+     "				scsi_sg_count(task->sc),\n				task->sc->sc_data_direction);\n"
+     "	it->mapped = false;\n"
+     "	if (task->sc->flags & SCMD_LAST)\n		iser_doorbell(conn);\n"),
+)
 # The target's invalidation is not thought to be enough.
 INVALIDATED_TWICE = (
     (RESPONSE, "		it->rkey_live = false;\n		conn->stats.inv_remote++;\n"
@@ -153,6 +161,7 @@ BROKEN = {
     "keys that live are registered": (FORGOTTEN_KEYS, {}, ("v_mr_reg_valid",)),
     "described anew before it is registered": (RESTAGED, {"engine_prio": 19},
                                                ("v_mr_restaged",)),
+    "unmapped before it is used": (UNMAPPED_EARLY, {}, ("v_dma_unmapped",)),
     "keys that are dead are invalidated": (INVALIDATED_TWICE, {}, ("v_inv_invalid",)),
     "a page too much": (PAGE_TOO_MUCH, {}, ("v_mr_excess_range",)),
     "one key for all memory": (variants.GLOBAL_KEY, {}, ("v_mr_excess_range",)),
