@@ -91,6 +91,7 @@ WATCH = """
 set -e
 cd /sys/kernel/tracing
 echo 100000 >buffer_size_kb
+echo >trace
 echo 1 >options/stacktrace
 echo 1 >options/sym-offset
 for event in {events}; do echo 1 >events/kmem/$event/enable; done
@@ -171,15 +172,19 @@ def load(guest, nth):
 def places(guest, kind, play):
     """Where the module has something allocated of that kind while a function plays.
 
-    Returns return addresses by their names, which are as in the kernel's traces.
+    Each time that it plays: what is there only once, for a debugging aid that needed more just
+    then, cannot be had again. Returns return addresses by their names, which are as in the kernel's
+    traces.
     """
+    seen = []
     try:
-        guest.run(WATCH.format(events=EVENTS[kind]), timeout=300)
-        play()
-        names = guest.run(PLACES, timeout=600).stdout.split()
+        for _ in range(2):
+            guest.run(WATCH.format(events=EVENTS[kind]), timeout=300)
+            play()
+            seen.append(set(guest.run(PLACES, timeout=600).stdout.split()))
     finally:
         guest.run(UNWATCH, timeout=300)
     start = {name: int(address, 16) for address, name in
              map(str.split, guest.run(SYMBOLS).stdout.splitlines())}
     return {name: start[name.split("+")[0]] + int(re.split("[+/]", name)[1], 16)
-            for name in names}
+            for name in sorted(set.intersection(*seen))}
