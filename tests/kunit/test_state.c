@@ -854,20 +854,6 @@ static void session_without_an_endpoint(struct kunit *test)
 			  reach_transport()->create_session(NULL, 32, 32, 1));
 }
 
-/* As when the module is unloaded behind the back of an iscsid that died */
-static void endpoints_left_behind(struct kunit *test)
-{
-	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
-
-	rig->ep = NULL;
-	rig->conn = NULL;
-	iser_endpoints_destroy();
-	rig_settle();
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->qps);
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->pds);
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->mrs);
-}
-
 /* Resources go in the teardown, whatever way up there was */
 static void teardown_frees(struct kunit *test)
 {
@@ -891,6 +877,20 @@ static void teardown_drains_what_was_bound(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, 0, fake_recvs_left(rig->fake));
 }
 
+/* As when the module is unloaded behind the back of an iscsid that died */
+static void endpoints_left_behind(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
+
+	rig->ep = NULL;
+	rig->conn = NULL;
+	iser_endpoints_destroy();
+	rig_settle();
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->qps);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->pds);
+	KUNIT_EXPECT_EQ(test, 0, rig->fake->mrs);
+}
+
 static struct kunit_case state_cases[] = {
 	KUNIT_CASE_PARAM(change, change_gen_params),
 	KUNIT_CASE_PARAM(cm_event, event_gen_params),
@@ -906,9 +906,9 @@ static struct kunit_case state_cases[] = {
 	KUNIT_CASE(poll_without_an_error),
 	KUNIT_CASE(endpoint_without_a_connection),
 	KUNIT_CASE(session_without_an_endpoint),
-	KUNIT_CASE(endpoints_left_behind),
 	KUNIT_CASE_PARAM(teardown_frees, stage_gen_params),
 	KUNIT_CASE(teardown_drains_what_was_bound),
+	KUNIT_CASE(endpoints_left_behind),
 	{}
 };
 

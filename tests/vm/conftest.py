@@ -185,7 +185,7 @@ def fixture_rig(request):
         leaks = rig.leaks()
     finally:
         rig.stop()
-    assert not leaks, "\n".join(f"{name}: {found}" for name, found in leaks.items())
+    assert not leaks, "\n".join(leaks)
 
 
 @pytest.fixture(autouse=True)
@@ -256,4 +256,5 @@ def simlun(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unus
     made = rig.sim()
     made.standing_session()
     yield made
-    made.hca.calm()
+    if made.guest.running:
+        made.hca.calm()

@@ -364,6 +364,14 @@ def blind(topology):
         return True
 
 
+def leaks(guest):
+    """What kmemleak finds in a guest, or why it cannot look."""
+    try:
+        return guest.leaks()
+    except LabError as error:
+        return str(error)
+
+
 def cleared(topology):
     """Whether a topology could be cleared."""
     try:
@@ -407,6 +415,7 @@ class Rig:
         if kind not in self.up:
             made = kind(self.kernel, self.stock, self.logs)
             self.up[kind] = made
+            self.marks |= {guest: guest.logged() for guest in made.guests()}
             made.start()
         return self.up[kind]
 
@@ -428,22 +437,23 @@ class Rig:
             (directory / f"{guest.name}.console").write_text(guest.console(), encoding="utf-8")
             since = guest.console(self.marks.get(guest, 0)).splitlines()
             said += [f"--- {guest.name}, whole log in {directory}", *since[-SHOWN:]]
-        return "\n".join(said)
+        return "\n".join([*self.reports(), *said])
 
     def recover(self):
         """After a failure: clear what is still of use, switch off what is not."""
         for kind, topology in list(self.up.items()):
             topology.clean = False
             if not (topology.started and cleared(topology)) or blind(topology):
-                self._switch_off(kind)
+                self.switch_off(kind)
 
     def renew(self):
         """After any test: switch off what would not tell the next one of a bug."""
         for kind, topology in list(self.up.items()):
             if blind(topology):
-                self._switch_off(kind)
+                self.switch_off(kind)
 
-    def _switch_off(self, kind):
+    def switch_off(self, kind):
+        """End guests whose state is of no more use; who wants some gets others."""
         topology = self.up.pop(kind)
         topology.clean = True       # for whom still has it
         for guest in topology.guests():
@@ -451,10 +461,16 @@ class Rig:
 
     def leaks(self):
         """What kmemleak finds in guests that are still there; it takes long, so at once."""
-        guests = self._guests()
         with ThreadPoolExecutor() as pool:
-            found = pool.map(Guest.leaks, guests)
-        return {guest.name: leaks for guest, leaks in zip(guests, found) if leaks}
+            return [f"{guest.name}: {found}"
+                    for guest, found in zip(self._guests(), pool.map(leaks, self._guests()))
+                    if found]
+
+    def look_for_leaks(self, name):
+        """Let kmemleak look once in a guest, if there is one of this name."""
+        for guest in self._guests():
+            if guest.name == name:
+                guest.look_for_leaks()
 
     def stop(self):
         """Switch everything off."""

@@ -81,7 +81,7 @@ def test_kinds_of_adapters_and_targets(sim, kind):
     sim.io(session)
     sim.initiator.logout(session)
     counted = sim.hca.counters()
-    assert sim.kept_the_rules() and not counted["provoked"]
+    assert sim.kept_the_rules()
     assert counted["cmds_write"] and counted["cmds_read"]
     assert counted["connects"] == 1, "the connection was lost meanwhile"
     assert not sim.left()

@@ -408,7 +408,7 @@ def leaks_are_looked_for(rig, sampled):
     """After each test, to know which it was; for a sample the look at the end is enough."""
     yield
     if not sampled:
-        rig.pair().near.look_for_leaks()
+        rig.look_for_leaks("initiator")
 
 
 @pytest.fixture

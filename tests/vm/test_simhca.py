@@ -15,7 +15,7 @@ import pytest
 import test_adapters
 from iserlab import simhca, variants
 from iserlab.paths import LabError
-from rig import NO_PINGS
+from rig import NO_PINGS, Sim
 
 KERNELS = ("6.12", "debug")     # all with --all
 SAMPLE = {"6.12": 8}
@@ -186,7 +186,8 @@ def fixture_mappings(sim, rig):
     again = f"[ ! -e {DMA_ERRORS} ] || {{ echo 1 >{DMA_ERRORS}; echo checks; }}"
     checks, mark = sim.guest.run(again).stdout, sim.guest.mark()
     yield lambda: not checks or any("DMA-API" in line for line in sim.guest.reports(mark))
-    sim.guest.run(again)
+    if sim.guest.running:
+        sim.guest.run(again)
     rig.begin()
 
 
@@ -247,18 +248,18 @@ def test_data_of_a_rejected_command_are_no_violation(sim):
 
 def test_what_is_left_behind_is_seen(sim, rig):
     """Objects when the device goes, and mappings when the adapter does: the log says so."""
+    leaks = sim.guest.leaks()
+    assert not leaks, leaks
     sim.use(variants.of(LEFT_BEHIND))
     mark = sim.guest.mark()
     sim.initiator.logout(sim.login())
-    try:
-        sim.hca.power(False)
-        assert sim.hca.counters()["v_object_leak"]
-    finally:
-        sim.guest.run("rmmod simhca")
-        sim.hca = simhca.load(sim.guest)
+    sim.hca.power(False)
+    assert sim.hca.counters()["v_object_leak"]
+    sim.guest.run("rmmod simhca")
     assert all(any(name in report for report in sim.guest.reports(mark))
                for name in ("v_object_leak", "v_dma_leak"))
-    rig.begin()     # what was to be reported is no failure
+    # what was to be reported is no failure, and what was to be lost is no leak
+    rig.switch_off(Sim)
 
 
 @pytest.mark.parametrize("remote_inv", (1, 0))
@@ -310,30 +311,31 @@ def test_each_pdu_is_met_once(sim):
     assert counted["cmds"] >= 9 and sim.hca.hits() == [counted["pdus_in"]]
 
 
-def choices(sim, seed):
-    """What becomes of some answers: of how many of each 16 it is the structure that changes.
+def odd_ones(sim, seed):
+    """Which of some answers are mutated in their structure: after each of them, how many were.
 
-    With a new adapter, as its queue pairs are mutated more or less by their number.
+    Of a new adapter, as that also depends on the number of the queue pair.
     """
     sim.guest.run("rmmod simhca")
     sim.hca = simhca.load(sim.guest)
     session = sim.login(**NO_PINGS)
     sim.hurry(session)
+    sim.hca.set(odds=1)
     sim.hca.reset()
     counted = []
-    for first in (f"seed={seed}", "", "", ""):
-        sim.hca.rules("clear", f"at=rsp_read count=16 do=random {first}")
-        while sim.hca.hits() != [16]:
-            sim.guest.run(f"dd if={session.disk} of=/dev/null count=16 bs=4k iflag=direct",
-                          check=False)
+    for said in (f"seed={seed}", *[""] * 23):
+        sim.hca.rules("clear", f"at=rsp_read do=random {said}")
+        sim.guest.run(f"dd if={session.disk} of=/dev/null count=1 bs=4k iflag=direct",
+                      check=False)
+        assert all(sim.hca.hits())
         counted.append(sim.hca.counters()["pdus_odd"])
     sim.initiator.clear()
     return counted
 
 
 def test_a_seed_repeats(sim):
-    """Where the events come in the same order, all choices are the same."""
-    one, again, other = choices(sim, 7), choices(sim, 7), choices(sim, 8)
+    """Where the events come in the same order, the same PDUs are chosen."""
+    one, again, other = odd_ones(sim, 7), odd_ones(sim, 7), odd_ones(sim, 8)
     assert one == again != other
 
 

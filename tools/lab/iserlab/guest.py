@@ -289,14 +289,16 @@ class Guest:
         """End it at once, as a power failure does."""
         if self.process is None:
             return
-        for call in before_end if self._hello and not self.dead else ():
-            call(self)
-        self.process.kill()
-        self.process.wait()
-        _running.discard(self)
-        with self.changed:
-            self.dead = True
-            self.changed.notify_all()
+        try:
+            for call in before_end if self._hello and not self.dead else ():
+                call(self)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            _running.discard(self)
+            with self.changed:
+                self.dead = True
+                self.changed.notify_all()
 
     powercut = kill
 
@@ -460,7 +462,7 @@ class Guest:
         """A place in the console log, for reports(). Also a line in it."""
         self._marks += 1
         line = f"lab: {text} #{self._marks}"
-        before = self._console_size()
+        before = self.logged()
         try:
             self.run(f"echo {shlex.quote('<6>' + line)} >/dev/kmsg", timeout=20)
         except LabError:
@@ -469,9 +471,10 @@ class Guest:
             deadline = time.monotonic() + 10
             while line not in self.console(before) and time.monotonic() < deadline:
                 time.sleep(0.02)
-        return self._console_size()
+        return self.logged()
 
-    def _console_size(self):
+    def logged(self):
+        """How long the console log is, with what a guest of this name wrote before."""
         return self.console_log.stat().st_size if self.console_log.exists() else 0
 
     def reports(self, since=0):
