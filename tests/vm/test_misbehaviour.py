@@ -187,7 +187,7 @@ FATAL = [(what, rules, reason) for reason, cases in REASONS.items()
 
 # By which a target says that data are there, which are not.
 LIES = ("response before the data", "response before data are fetched")
-# What looks as if the rules were broken, but by whom they were not.
+# Where accesses of the target's own making fail, which the adapter does not put down to us.
 PROVOKED = ("data after the response", "key was invalidated without a word", *LIES)
 
 # Verbs that say no while a session is made, and PDUs that are wrong then. May fail, or not; by what
