@@ -854,16 +854,21 @@ static void session_without_an_endpoint(struct kunit *test)
 			  reach_transport()->create_session(NULL, 32, 32, 1));
 }
 
+static void expect_all_freed(struct rig *rig)
+{
+	rig_settle();
+	KUNIT_EXPECT_EQ(rig->test, 0, rig->fake->qps);
+	KUNIT_EXPECT_EQ(rig->test, 0, rig->fake->pds);
+	KUNIT_EXPECT_EQ(rig->test, 0, rig->fake->mrs);
+}
+
 /* Resources go in the teardown, whatever way up there was */
 static void teardown_frees(struct kunit *test)
 {
 	struct rig *rig = rig_at_stage(test);
 
 	rig_disconnect(rig);
-	rig_settle();
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->qps);
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->pds);
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->mrs);
+	expect_all_freed(rig);
 }
 
 /* Drained twice: the second time for what was posted meanwhile */
@@ -885,10 +890,7 @@ static void endpoints_left_behind(struct kunit *test)
 	rig->ep = NULL;
 	rig->conn = NULL;
 	iser_endpoints_destroy();
-	rig_settle();
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->qps);
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->pds);
-	KUNIT_EXPECT_EQ(test, 0, rig->fake->mrs);
+	expect_all_freed(rig);
 }
 
 static struct kunit_case state_cases[] = {
