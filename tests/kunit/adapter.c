@@ -29,6 +29,7 @@ struct fake_qp {
 
 struct fake_mr {
 	struct ib_mr ib;
+	u64 start;
 	u32 pages;
 	u32 max_pages;
 };
@@ -229,11 +230,25 @@ static int fake_map_mr_sg(struct ib_mr *ib, struct scatterlist *sg, int nents,
 			  unsigned int *offset)
 {
 	struct fake_mr *mr = container_of(ib, struct fake_mr, ib);
+	int mapped;
 
 	mr->pages = 0;
-	if (ib->type == IB_MR_TYPE_SG_GAPS)
-		return fake_map_gaps(mr, sg, nents, offset ? *offset : 0);
-	return ib_sg_to_pages(ib, sg, nents, offset, fake_set_page);
+	mapped = ib->type == IB_MR_TYPE_SG_GAPS ?
+		fake_map_gaps(mr, sg, nents, offset ? *offset : 0) :
+		ib_sg_to_pages(ib, sg, nents, offset, fake_set_page);
+	mr->start = ib->iova;
+	return mapped;
+}
+
+/**
+ * fake_mr_start - where the memory begins that an MR describes
+ * @ib: MR, mapped
+ *
+ * Return: DMA address, whatever the region's own addresses are.
+ */
+u64 fake_mr_start(const struct ib_mr *ib)
+{
+	return container_of(ib, struct fake_mr, ib)->start;
 }
 
 static u32 fake_head_len(const struct fake_send *send)
@@ -252,6 +267,7 @@ static void fake_record(struct fake_adapter *fake, struct fake_send *send,
 		send->key = reg_wr(wr)->key;
 		send->access = reg_wr(wr)->access;
 		send->iova = reg_wr(wr)->mr->iova;
+		send->start = fake_mr_start(reg_wr(wr)->mr);
 		send->length = reg_wr(wr)->mr->length;
 	}
 	if (wr->num_sge)

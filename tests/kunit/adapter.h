@@ -28,6 +28,7 @@
  * @sge: copy of the gather list
  * @head: what the first element of a Send pointed at
  * @iova: registration: address that the region begins at
+ * @start: registration: DMA address of the memory there
  * @length: registration: bytes in the region
  * @key: registration: the key
  * @access: registration: the rights
@@ -39,6 +40,7 @@ struct fake_send {
 	struct ib_sge sge[FAKE_SGES];
 	u8 head[ISER_TX_LEN];
 	u64 iova;
+	u64 start;
 	u64 length;
 	u32 key;
 	int access;
@@ -157,5 +159,12 @@ struct fake_recv *fake_next_recv(struct fake_adapter *fake);
 void fake_complete_recv(struct fake_adapter *fake, struct ib_wc *wc);
 unsigned int fake_recvs_left(struct fake_adapter *fake);
 bool fake_key_live(struct fake_adapter *fake, u32 rkey);
+u64 fake_mr_start(const struct ib_mr *ib);
+
+/* The address that a target is given of memory that begins at a DMA address */
+static inline u64 fake_told_addr(u32 key, u64 start)
+{
+	return (u64)key << 32 | (start & (SZ_4K - 1));
+}
 
 #endif /* ISER_KUNIT_ADAPTER_H */

@@ -304,10 +304,33 @@ static void region(struct kunit *test)
 	if (!c->err) {
 		u64 start = (u64)(uintptr_t)sg_virt(&scsi_sglist(sc)[c->first]);
 
-		KUNIT_EXPECT_EQ(test, start + c->offset, imr->mr->iova);
+		start += c->offset;
+		KUNIT_EXPECT_EQ(test, start, fake_mr_start(imr->mr));
+		KUNIT_EXPECT_EQ(test, fake_told_addr(imr->mr->rkey, start),
+				imr->mr->iova);
 		KUNIT_EXPECT_EQ(test, c->length, imr->mr->length);
 	}
 	fake_unmap_sg(&rig->fake->ib, scsi_sglist(sc), nr, DMA_TO_DEVICE);
+	put(rig->conn, imr);
+}
+
+/* ocrdma's goes by the bus's address, so that it has to stay */
+static void region_of_ocrdma(struct kunit *test)
+{
+	const struct rig_seg seg = { 512, 1024 };
+	struct rig *rig = rig_make(test);
+	enum rdma_driver_id id = rig->fake->ib.ops.driver_id;
+	struct iser_mr *imr = get(rig->conn);
+	struct scsi_cmnd *sc = rig_command(rig, DMA_FROM_DEVICE, &seg, 1);
+	int nents = fake_map_sg(&rig->fake->ib, scsi_sglist(sc), 1,
+				DMA_FROM_DEVICE);
+
+	rig->fake->ib.ops.driver_id = RDMA_DRIVER_OCRDMA;
+	KUNIT_EXPECT_EQ(test, 0, iser_mr_map(imr, scsi_sglist(sc), nents, 0,
+					     DMA_FROM_DEVICE));
+	rig->fake->ib.ops.driver_id = id;
+	KUNIT_EXPECT_EQ(test, fake_mr_start(imr->mr), imr->mr->iova);
+	fake_unmap_sg(&rig->fake->ib, scsi_sglist(sc), 1, DMA_FROM_DEVICE);
 	put(rig->conn, imr);
 }
 
@@ -402,6 +425,7 @@ static struct kunit_case mr_cases[] = {
 	KUNIT_CASE(key_changes_each_time),
 	KUNIT_CASE(commands_get_other_keys),
 	KUNIT_CASE_PARAM(region, map_gen_params),
+	KUNIT_CASE(region_of_ocrdma),
 	KUNIT_CASE_PARAM(rights, rights_gen_params),
 	KUNIT_CASE(failed_registration_ends_it),
 	KUNIT_CASE(failed_invalidate_ends_it),

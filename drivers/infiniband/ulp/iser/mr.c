@@ -198,6 +198,19 @@ static int iser_map_sg(struct ib_mr *mr, struct scatterlist *sg, int nents,
 	return mapped;
 }
 
+/*
+ * The target is told no address that means anything to us, be it one of the
+ * bus's or, with a soft adapter, of the kernel's: above the offset in a page,
+ * by which adapters go, is the key.
+ */
+static u64 iser_mr_addr(const struct ib_mr *mr)
+{
+	/* Takes its distance from the first page for the offset */
+	if (unlikely(mr->device->ops.driver_id == RDMA_DRIVER_OCRDMA))
+		return mr->iova;
+	return (u64)mr->rkey << 32 | (mr->iova & (mr->page_size - 1));
+}
+
 /**
  * iser_mr_map - describe a command's memory to an MR, ready to be registered
  * @imr: the MR
@@ -207,8 +220,8 @@ static int iser_map_sg(struct ib_mr *mr, struct scatterlist *sg, int nents,
  * @dir: DMA_FROM_DEVICE for READ, DMA_TO_DEVICE for WRITE
  *
  * The key changes with every registration, so that one which a target kept
- * is worthless until its eight bits have come round. Rights: RFC 7145,
- * section 7.3.1.
+ * is worthless until its eight bits have come round; and with it the address
+ * at which the target finds the memory. Rights: RFC 7145, section 7.3.1.
  *
  * Context: any.
  * Return: 0, -ENOMEM (try later), or -EIO if the device can't
@@ -230,6 +243,7 @@ int iser_mr_map(struct iser_mr *imr, struct scatterlist *sg, int nents,
 		return mapped == -ENOMEM ? -ENOMEM : -EIO;
 
 	ib_update_fast_reg_key(mr, ib_inc_rkey(mr->rkey));
+	mr->iova = iser_mr_addr(mr);
 	imr->reg.key = mr->rkey;
 	imr->reg.access = dir == DMA_FROM_DEVICE ?
 		IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE :
