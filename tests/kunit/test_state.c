@@ -799,6 +799,23 @@ static void reason_comes_late(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ECONNRESET, conn->error);
 }
 
+/* What a target sent before it hung up; but not what it sent behind that */
+static void protocol_error_comes_late(struct kunit *test)
+{
+	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
+	struct iser_conn *conn = rig->conn;
+
+	mutex_lock(&conn->mutex);
+	iser_conn_hung_up(conn);
+	KUNIT_EXPECT_TRUE(test, iser_conn_listens(conn));
+	KUNIT_EXPECT_TRUE(test, iser_conn_condemn(conn));
+	KUNIT_EXPECT_FALSE(test, iser_conn_listens(conn));
+	KUNIT_EXPECT_FALSE(test, iser_conn_condemn(conn));
+	KUNIT_EXPECT_FALSE(test, iser_conn_blame(conn));
+	mutex_unlock(&conn->mutex);
+	KUNIT_EXPECT_EQ(test, -EPROTO, conn->error);
+}
+
 static void adapter_is_second(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .stop_at = RIG_UP);
@@ -903,6 +920,7 @@ static struct kunit_case state_cases[] = {
 	KUNIT_CASE_PARAM(call, call_gen_params),
 	KUNIT_CASE(first_error_counts),
 	KUNIT_CASE(reason_comes_late),
+	KUNIT_CASE(protocol_error_comes_late),
 	KUNIT_CASE(adapter_is_second),
 	KUNIT_CASE(poll_tells_the_state),
 	KUNIT_CASE(poll_without_an_error),

@@ -146,6 +146,26 @@ bool iser_conn_blame(struct iser_conn *conn)
 }
 
 /**
+ * iser_conn_condemn - take the connection down for what the target sent
+ * @conn: connection
+ *
+ * A target may hang up behind that, and the CM be the first to know. This is
+ * the reason all the same, and nothing behind it is heard.
+ *
+ * Context: softirq; one at a time for a connection.
+ * Return: true if it is the reason, and should be said.
+ */
+bool iser_conn_condemn(struct iser_conn *conn)
+{
+	if (iser_conn_fail(conn, -EPROTO))
+		return true;
+	if (!iser_conn_listens(conn))
+		return false;
+	WRITE_ONCE(conn->error, -EPROTO);
+	return true;
+}
+
+/**
  * iser_conn_close - take the connection down and wait until it is
  * @conn: connection
  *
@@ -231,7 +251,7 @@ static void iser_drain(struct iser_conn *conn, bool lost)
  */
 static void iser_wait_for_goodbye(struct iser_conn *conn)
 {
-	if (READ_ONCE(conn->logout) && !conn->error)
+	if (READ_ONCE(conn->logout) && !READ_ONCE(conn->error))
 		wait_for_completion_timeout(&conn->hung_up,
 					    ISER_GOODBYE_TIMEOUT);
 }
@@ -627,7 +647,7 @@ static int iser_conn_poll(struct iser_conn *conn, int timeout_ms)
 		return 1;
 	case ISER_CLOSING:
 	case ISER_CLOSED:
-		return conn->error ?: -ENOTCONN;
+		return READ_ONCE(conn->error) ?: -ENOTCONN;
 	default:
 		return 0;
 	}

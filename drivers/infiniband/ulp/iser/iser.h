@@ -613,6 +613,7 @@ void iser_ep_disconnect(struct iscsi_endpoint *ep);
 void iser_conn_put(struct iser_conn *conn);
 bool iser_conn_fail(struct iser_conn *conn, int error);
 bool iser_conn_blame(struct iser_conn *conn);
+bool iser_conn_condemn(struct iser_conn *conn);
 void iser_conn_hung_up(struct iser_conn *conn);
 void iser_conn_flushed(struct iser_conn *conn);
 void iser_conn_close(struct iser_conn *conn);

@@ -337,7 +337,7 @@ void iser_recv_done(struct ib_cq *cq, struct ib_wc *wc)
 		return;
 
 	why = iser_handle(conn, rx, wc, &pdu);
-	if (why && iser_conn_fail(conn, -EPROTO))
+	if (why && iser_conn_condemn(conn))
 		iser_err(conn, "%s%s (PDU of %u bytes, opcode %#x, tag %#x), connection dropped\n",
 			 iser_prefix(why), why, wc->byte_len,
 			 iser_opcode_of(rx, wc->byte_len),
