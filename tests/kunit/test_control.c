@@ -92,30 +92,41 @@ static void ping_frees_its_task(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, before, free_tasks(rig));
 }
 
-/* Some targets do so at once. It is an error only if the answer is lost by it. */
-static void target_hangs_up(struct kunit *test, bool answered)
+static const struct hang_up {
+	const char *name;
+	bool answered;
+	bool discovery;
+	bool disks;
+	int told;
+} hang_ups[] = {
+	{ "instead of an answer", .told = ISCSI_ERR_CONN_FAILED },
+	{ "behind the answer", .answered = true },
+	{ "while there are disks", .answered = true, .disks = true,
+	  .told = ISCSI_ERR_CONN_FAILED },
+	{ "where there are none", .answered = true, .disks = true,
+	  .discovery = true },
+};
+
+KUNIT_ARRAY_PARAM_DESC(hang_up, hang_ups, name);
+
+/* Some targets do so at once. It is an error if anybody still waits. */
+static void hung_up_at_logout(struct kunit *test)
 {
+	const struct hang_up *c = test->param_value;
 	struct rig *rig = rig_make(test);
 	struct rig_pdu answer = { .opcode = ISCSI_OP_LOGOUT_RSP };
 
+	rig->conn->discovery = c->discovery;
+	/* As the iSCSI class does when it has taken the disks away */
+	if (!c->disks)
+		rig->session->cls_session->target_id = ISCSI_MAX_TARGET;
 	answer.itt = send_request(rig, ISCSI_OP_LOGOUT);
-	if (answered)
+	if (c->answered)
 		rig_receive(rig, &answer);
 	KUNIT_EXPECT_TRUE(test, iser_conn_is_up(rig->conn));
 	iser_conn_hung_up(rig->conn);
 	rig_settle();
-	KUNIT_EXPECT_EQ(test, answered ? 0 : ISCSI_ERR_CONN_FAILED,
-			rig_told(rig));
-}
-
-static void hung_up_after_logout(struct kunit *test)
-{
-	target_hangs_up(test, true);
-}
-
-static void hung_up_instead(struct kunit *test)
-{
-	target_hangs_up(test, false);
+	KUNIT_EXPECT_EQ(test, c->told, rig_told(rig));
 }
 
 /* Answered from the completion handler, with the locks that it holds */
@@ -414,8 +425,7 @@ static struct kunit_case control_cases[] = {
 	KUNIT_CASE_PARAM(control_pdu, pdu_gen_params),
 	KUNIT_CASE(unanswered_pdu_frees_its_task),
 	KUNIT_CASE(ping_frees_its_task),
-	KUNIT_CASE(hung_up_after_logout),
-	KUNIT_CASE(hung_up_instead),
+	KUNIT_CASE_PARAM(hung_up_at_logout, hang_up_gen_params),
 	KUNIT_CASE(targets_ping_is_answered),
 	KUNIT_CASE(login_is_copied),
 	KUNIT_CASE(discovery_waits_for_its_caller),

@@ -762,11 +762,11 @@ def test_the_target_hangs_up_after_a_logout(sim):
     """Before iscsid does, as some do. That is no error, of which the log would tell."""
     session = sim.login()
     mark = sim.guest.mark()
-    add(sim, "at=rsp_logout do=delay us=2000000")
+    add(sim, "at=rsp_logout do=delay us=5000000")
     job = sim.guest.spawn(f"iscsiadm -m session -r {session.number} -u")
     assert happens(sim, 30)
     try:
-        sim.guest.run("pkill -STOP iscsid; sleep 3")
+        sim.guest.run("pkill -STOP iscsid; sleep 6")
         assert sim.hca.counters()["connections"]
         sim.hca.rules("at=now do=close")
         sim.guest.run("sleep 0.5")
@@ -775,6 +775,29 @@ def test_the_target_hangs_up_after_a_logout(sim):
     job.wait(timeout=60)
     assert not re.search("iser: |conn error", sim.guest.console(mark))
     assert sim.kept_the_rules() and not sim.left()
+
+
+def test_iscsid_dies_during_a_logout_that_the_target_asks_for(sim):
+    """Nobody gets the disk another connection: so its commands fail when their time is up."""
+    session = sim.login(**NO_PINGS, **{"node.session.timeo.replacement_timeout": 2})
+    add(sim, "at=rsp_read do=async val=1 off=0 val2=0;at=rsp_logout do=delay us=5000000")
+    read = f"dd if={session.disk} of=/dev/null bs=4k count=1 iflag=direct"
+    sim.guest.run(read)
+    assert happens(sim, 30)
+    try:
+        sim.guest.run("pkill -STOP iscsid; sleep 6")
+        assert sim.hca.counters()["connections"]
+        sim.hca.rules("at=now do=close")
+        since = time.monotonic()
+        assert sim.guest.run(read, timeout=60, check=False).status
+        # else the SCSI layer tries again, and again, for three minutes
+        assert time.monotonic() - since < 60
+    finally:
+        sim.guest.run("pkill -CONT iscsid")
+    wait_for(sim, "logins")
+    sim.io(session, size="512k")
+    settles(sim)
+    ends_well(sim, session)
 
 
 @pytest.mark.parametrize("rule", ("at=now do=abort", "at=nop do=drop"))

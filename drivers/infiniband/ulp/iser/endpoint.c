@@ -193,11 +193,24 @@ static void iser_quiesce(struct iser_conn *conn)
 }
 
 /*
+ * What comes after the answer to a logout is no error, if iscsid wanted that:
+ * it takes the disks away first. If it was the target, there are disks, and
+ * iscsid may be gone before it gets them another connection.
+ */
+static bool iser_is_over(const struct iser_conn *conn)
+{
+	const struct iscsi_session *session = conn->iscsi->session;
+
+	return READ_ONCE(conn->logged_out) &&
+	       (conn->discovery ||
+		READ_ONCE(session->cls_session->target_id) == ISCSI_MAX_TARGET);
+}
+
+/*
  * A target that refuses a login says why and hangs up. iscsid reads on when it
  * is told that the other side has closed, as it is used to from TCP, and takes
  * any other error during login for a reason to try again: which is right when
- * a login request got no answer. What comes after the answer to a logout is no
- * error.
+ * a login request got no answer.
  */
 static void iser_report(struct iser_conn *conn)
 {
@@ -205,7 +218,7 @@ static void iser_report(struct iser_conn *conn)
 	bool answered = !conn->started && conn->login_sge.length &&
 			iscsi->login_task->state != ISCSI_TASK_RUNNING;
 
-	if (conn->error && !READ_ONCE(conn->logged_out))
+	if (conn->error && !iser_is_over(conn))
 		iscsi_conn_failure(iscsi,
 				   conn->error == -ECONNRESET && answered ?
 				   ISCSI_ERR_TCP_CONN_CLOSE :
