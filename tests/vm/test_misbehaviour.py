@@ -21,6 +21,9 @@ from rig import NO_PINGS
 
 KERNELS = ("debug",)
 SAMPLE = 36
+# what nothing else reaches
+ALWAYS = ("test_the_connection_is_lost_during_a_reset", "test_a_reset_is_given_up",
+          "test_no_memory_for_unsolicited_data")
 
 
 @pytest.fixture(autouse=True)
@@ -517,6 +520,21 @@ def test_no_more_memory_regions(sim):
     assert not sim.hca.counters()["connects"]
     settles(sim)
     ends_well(sim, session)
+
+
+def test_no_memory_for_unsolicited_data(sim):
+    """The last of what a session needs before its first command; then there is memory again."""
+    sim.adapter(initial_r2t=0)
+    with sim.hca.counting() as counted:
+        session = sim.login()
+    sim.ends_well(session)
+    mark = sim.guest.mark()
+    add(sim, f"at=dma_map nth={counted['dma_alloc']} count=0 do=fail errno=ENOMEM")
+    assert sim.try_login().status and happened(sim)
+    assert "no memory for unsolicited data" in sim.guest.console(mark)
+    back_on(sim)
+    sim.initiator.clear()
+    ends_well(sim, sim.login())
 
 
 def test_a_logout_that_the_target_asks_for(simlun):
