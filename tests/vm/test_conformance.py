@@ -23,10 +23,9 @@ def fixture_tcp(lun):
     return session
 
 
-def conformance(session_disk, guest, *tests):
-    """Run libiscsi's test program to its end; (tests that failed, all tests, what it said)."""
-    chosen = " ".join(f"--test={test}" for test in tests)
-    said = guest.run(f"iscsi-test-cu --dataloss --verbose {chosen} {session_disk}", check=False,
+def conformance(disk, guest, tests):
+    """Run some of libiscsi's tests to their end; (those that failed, all, what it said)."""
+    said = guest.run(f"iscsi-test-cu --dataloss --verbose --test={tests} {disk}", check=False,
                      timeout=600).stdout
     assert "Run Summary" in said, said[-2000:]
     suite, test, failed, ran = None, None, set(), set()
