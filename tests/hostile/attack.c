@@ -226,6 +226,14 @@ static bool memory(struct connection *c, const struct plan *plan, const struct c
 	return strike(c, plan, key) && (plan->after || be_honest(c, plan, command));
 }
 
+/* Say what was given with a command: nothing is attacked. */
+static bool tell_key(struct connection *c, const struct plan *plan, const struct command *command)
+{
+	say("given: key %08x, address %016llx", command->key.rkey,
+	    (unsigned long long)command->key.va);
+	return be_honest(c, plan, command);
+}
+
 /* ---- PDUs -------------------------------------------------------------- */
 
 static void too_short(struct connection *c, const struct command *command, struct pdu *pdu)
@@ -705,6 +713,7 @@ static const struct attack attacks[] = {
 	{ "tag-beyond", .spoil = tag_beyond },
 	{ "tag-generation", .spoil = tag_generation },
 	{ "task-managed", .opcode = OP_TMF_RESPONSE },
+	{ "tell-key", .run = tell_key },
 	{ "text", .opcode = OP_TEXT_RESPONSE },
 	{ "text-tag", .spoil = tag, .opcode = OP_TEXT_RESPONSE },
 	{ "text-unasked", .opcode = OP_TEXT_RESPONSE, .unasked = true },

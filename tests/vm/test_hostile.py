@@ -433,6 +433,17 @@ def test_memory_that_was_given(battle, name, network, note):
     assert outcome == Outcome(["ready", f"{access(options)}: done", "over"], "answered", "")
 
 
+@pytest.mark.parametrize("kind", ("read", "write"))
+def test_where_memory_is(battle, kind, note):
+    """The target gets to know no address but one that is made of the key."""
+    outcome = battle.fight("tell-key", kind=kind)
+    key, address = (int(word, 16) for word in re.findall("[0-9a-f]{8,}", outcome.said[1]))
+    told = address & ~0xfff != key << 32
+    note(f"where the memory of a {kind} is", "told" if told else "not told", outcome)
+    assert not told, outcome
+    assert outcome.ended == "answered" and not outcome.wrong, outcome
+
+
 @pytest.mark.parametrize("name", MEMORY)
 def test_memory_that_was_not_given(battle, name, network, note):
     """Refused by the adapter, and nothing has changed."""
