@@ -113,6 +113,7 @@ def test_sessions_of_odd_sizes(host, nothing_stays):
     nothing_stays(play(host, "sizes", target_address(host)))
 
 
+@pytest.mark.timeout(3600)      # four rounds, which take long where all is checked
 def test_a_wrong_password_again_and_again(host, nothing_stays):
     """No login works, and no session or memory stays."""
     times = TIMES // 2
