@@ -69,7 +69,7 @@ class Workload:
             words |= {"number_ios": ios, "io_size": ios * self.length}
         if self.rw == "randrw":
             words["rwmixread"] = 70
-        return "fio --thread --norandommap --randrepeat=1 " + \
+        return "fio --thread --norandommap --randrepeat=1 --allow_file_create=0 " + \
             " ".join(f"--{name}={value}" for name, value in words.items())
 
 

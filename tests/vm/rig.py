@@ -246,7 +246,7 @@ class Sim:
         """Begin to write and read blocks of several sizes; returns the job."""
         words = {"filename": session.disk, "rw": "randrw", "size": size, "ioengine": "libaio",
                  "bssplit": "4k/50:64k/30:256k/20", "iodepth": 8, "direct": 1,
-                 "output": "/dev/null", **options}
+                 "allow_file_create": 0, "output": "/dev/null", **options}
         if verify:
             words |= {"rw": "randwrite", "verify": "crc32c"}
         said = " ".join(f"--{name}={value}" for name, value in words.items())

@@ -36,11 +36,13 @@ thread=1
 verify=crc32c
 verify_interval=512
 verify_fatal=1
+allow_file_create=0
 """
 READ = "rw=randread\noffset=0\nsize={area}\nio_size={bytes}\n"
 WRITE = "rw=randwrite\noffset={area}\nsize={bytes}\n"
 LAY = ("fio --name=lay --filename=$STORE --rw=write --bs=256k --size={area} --ioengine=psync "
-       "--thread --verify=crc32c --verify_interval=512 --do_verify=0 --output=/dev/null")
+       "--thread --verify=crc32c --verify_interval=512 --do_verify=0 --allow_file_create=0 "
+       "--output=/dev/null")
 
 
 def jobs(workload):
@@ -125,7 +127,7 @@ def test_more_commands_than_the_session_has(host):
     session = host.login(target, settings={"node.session.cmds_max": 32,
                                            "node.session.queue_depth": 128})
     fio = "fio --rw=randwrite --bs=4k --size=4m --ioengine=libaio --iodepth=64 --direct=1 " \
-        "--verify=crc32c --thread --output=/dev/null"
+        "--verify=crc32c --thread --allow_file_create=0 --output=/dev/null"
     jobs = " ".join(f"--name={disk} --filename={disk}" for disk in session.disks)
     host.guest.run(f"{fio} {jobs}", timeout=180)
 

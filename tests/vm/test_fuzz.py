@@ -63,7 +63,8 @@ is() { read -r found <"$2" && [ "$found" = "$1" ]; }
 
 # Errors are expected. What matters is that it is of all kinds and never ends. What the SCSI layer
 # fails by itself is of no use: a disk that it has given up is made to run again; but not while its
-# queue is stopped, as that reads from the disk, and could wait for good.
+# queue is stopped, as that reads from the disk, and could wait for good. A file where a disk's
+# node was until now would be in the way of the next one.
 LOAD = """
 cd /tmp
 while :; do
@@ -76,7 +77,7 @@ while :; do
     echo 5 >$device/timeout
     timeout 60 fio --name=io --thread --filename=$disk --rw=randrw --size=256m --number_ios=3000 \\
         --bssplit=512/20:4k/40:16k/20:64k/15:1m/5 --iodepth=32 --ioengine=libaio --direct=1 \\
-        --continue_on_error=all &
+        --continue_on_error=all --allow_file_create=0 &
     while ! pause 1 && kill -0 $!; do
         is offline $device/state && is LOGGED_IN $session/*/state && echo running >$device/state
     done

@@ -291,7 +291,8 @@ class Battle:
             until [ -e {ENOUGH} ]; do
                 fio --name=io --thread --filename={sessions[0].disk} --rw=randwrite --bs=16k \\
                     --size=4m --verify=crc32c --ioengine=libaio --iodepth=4 --direct=1 \\
-                    --thinktime=10ms --max_latency={slowest}s --output=/dev/null || exit
+                    --thinktime=10ms --max_latency={slowest}s --allow_file_create=0 \\
+                    --output=/dev/null || exit
             done""")
         return cls(pair, io, *sessions, before, memory, begun)
 

@@ -20,7 +20,8 @@ SAMPLE = {"6.1": 4}
 
 IO = ("fio --name=io --filename={disk} --rw=randwrite --bs=16k --size=32m --io_size=1g "
       "--time_based --runtime={seconds} --ioengine=libaio --iodepth=16 --direct=1 --thread "
-      "--verify=crc32c --verify_backlog=128 --verify_fatal=1 --output=/dev/null")
+      "--verify=crc32c --verify_backlog=128 --verify_fatal=1 --allow_file_create=0 "
+      "--output=/dev/null")
 WARM_UP, AFTER = 3, 5
 
 # what a short test must not wait for

@@ -95,7 +95,7 @@ def test_reset_under_verified_io(lun, what):
         until [ -e /tmp/enough ]; do
             fio --name=io --filename={lun.device} --rw=randwrite --bs=16k --size=24m \\
                 --ioengine=libaio --iodepth=32 --direct=1 --verify=crc32c --thread \\
-                --output=/dev/null || exit
+                --allow_file_create=0 --output=/dev/null || exit
         done""")
     for _ in range(4):
         lun.run(f"sleep 0.7; sg_reset --{what} $DEVICE", timeout=90)

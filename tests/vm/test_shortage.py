@@ -43,7 +43,7 @@ move() {{
 }}
 at_once() {{
     fio --name=io --thread --filename=$disk --rw=randwrite --bs=32k --size=1m --iodepth=32 \
-        --ioengine=libaio --direct=1 --verify=crc32c --output=/dev/null
+        --ioengine=libaio --direct=1 --verify=crc32c --allow_file_create=0 --output=/dev/null
 }}
 discover() {{ iscsiadm -m discovery -t st -p {portal} -I iser -o nonpersistent; }}
 """

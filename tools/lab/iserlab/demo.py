@@ -184,7 +184,8 @@ def use_blocks(steps, guest, disk):
         with steps(f"fio: write {total} in blocks of {size}, read, verify crc32c"):
             guest.run(f"fio --name=verify --filename={disk} --rw=randwrite --bs={size} "
                       f"--size={total} --ioengine=io_uring --iodepth=16 --direct=1 --thread "
-                      "--verify=crc32c --verify_fatal=1 --output=/tmp/fio.log", timeout=120)
+                      "--verify=crc32c --verify_fatal=1 --allow_file_create=0 "
+                      "--output=/tmp/fio.log", timeout=120)
 
 
 def leave(steps, guest):
