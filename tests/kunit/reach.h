@@ -12,7 +12,7 @@
 #include "iser.h"
 
 struct iser_conn *reach_conn_alloc(const struct sockaddr *dst);
-void reach_conn_add(struct iser_conn *conn);
+void reach_conn_publish(struct iser_conn *conn);
 bool reach_set_state(struct iser_conn *conn, enum iser_state to, int error);
 int reach_cm_handler(struct rdma_cm_id *cm_id, struct rdma_cm_event *event);
 struct iscsi_transport *reach_transport(void);

@@ -10,11 +10,9 @@ struct iser_conn *reach_conn_alloc(const struct sockaddr *dst)
 	return iser_conn_alloc(dst);
 }
 
-void reach_conn_add(struct iser_conn *conn)
+void reach_conn_publish(struct iser_conn *conn)
 {
-	mutex_lock(&iser_conns_mutex);
-	list_add(&conn->all, &iser_conns);
-	mutex_unlock(&iser_conns_mutex);
+	iser_conn_publish(conn);
 }
 
 bool reach_set_state(struct iser_conn *conn, enum iser_state to, int error)

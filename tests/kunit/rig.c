@@ -96,9 +96,8 @@ static void rig_connect(struct rig *rig, enum rig_stage stop_at)
 	conn->cm_id->device = &rig->fake->ib;
 	conn->cm_id->port_num = 1;
 	rig->ep = iscsi_create_endpoint(0);
-	rig->ep->dd_data = conn;
 	conn->ep = rig->ep;
-	reach_conn_add(conn);
+	reach_conn_publish(conn);
 	rig->conn = conn;
 	if (stop_at == RIG_RESOLVING)
 		return;

@@ -564,6 +564,15 @@ static int iser_conn_resolve(struct iser_conn *conn)
 	return err;
 }
 
+/* From now on iscsid's calls find the connection. Context: may sleep. */
+static void iser_conn_publish(struct iser_conn *conn)
+{
+	mutex_lock(&iser_conns_mutex);
+	conn->ep->dd_data = conn;
+	list_add(&conn->all, &iser_conns);
+	mutex_unlock(&iser_conns_mutex);
+}
+
 /* An endpoint on its way to UP, or an ERR_PTR() */
 static struct iscsi_endpoint *iser_endpoint_create(const struct sockaddr *dst)
 {
@@ -586,10 +595,7 @@ static struct iscsi_endpoint *iser_endpoint_create(const struct sockaddr *dst)
 		iscsi_destroy_endpoint(ep);
 		return ERR_PTR(err);
 	}
-	mutex_lock(&iser_conns_mutex);
-	ep->dd_data = conn;
-	list_add(&conn->all, &iser_conns);
-	mutex_unlock(&iser_conns_mutex);
+	iser_conn_publish(conn);
 	return ep;
 }
 
