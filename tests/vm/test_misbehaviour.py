@@ -339,20 +339,20 @@ AT_LOGOUT = {
 }
 
 
-def reached(sim, wanted, mapped=math.inf):
-    """What there is now; in time, as many of some things as wanted, and no more mapped."""
+def reached(sim, want, mapped=math.inf):
+    """What is wanted and what there is; in time, as much of it, and no more mapped."""
     deadline = time.monotonic() + 30
     while True:
-        gauges = sim.hca.counters()
+        wanted, gauges = want(), sim.hca.counters()
         there = wanted.items() <= gauges.items()
         if time.monotonic() > deadline or there and gauges["dma_mapped"] <= mapped:
-            return gauges
+            return wanted, gauges
         time.sleep(0.5)
 
 
 def begin(sim):
     """Forget what was counted; remember what there is while nothing is under way."""
-    sim.had = reached(sim, {"rkeys_live": 0, "tasks": 0})
+    _, sim.had = reached(sim, lambda: {"rkeys_live": 0, "tasks": 0})
     sim.hca.reset()
 
 
@@ -381,11 +381,14 @@ def settles(sim, sessions=1):
     As much as before of what is always the same, and no more memory regions than it knows of. No
     more is mapped; but less if what the login needed was mapped then.
     """
-    wanted = {"rkeys_live": 0, "tasks": 0, "cqs": sim.had["cqs"],
-              **dict.fromkeys(("pds", "qps", "connections", "sessions"), sessions),
-              "mrs": sum(sim.initiator.statistics(session)["mrs_allocated"]
-                         for session in sim.initiator.sessions())}
-    found = reached(sim, wanted, sim.had["dma_mapped"])
+    def want():
+        return {"rkeys_live": 0, "tasks": 0, "cqs": sim.had["cqs"],
+                **dict.fromkeys(("pds", "qps", "connections", "sessions"), sessions),
+                # the session makes more by and by
+                "mrs": sum(sim.initiator.statistics(session)["mrs_allocated"]
+                           for session in sim.initiator.sessions())}
+
+    wanted, found = reached(sim, want, sim.had["dma_mapped"])
     assert {name: found[name] for name in wanted} == wanted
     assert found["dma_mapped"] <= sim.had["dma_mapped"]
 
@@ -756,7 +759,7 @@ def test_the_wire_is_cut_behind_a_request(sim):
 def test_the_adapter_is_pulled(sim, how):
     """Under I/O, which goes on when there is an adapter again."""
     session = sim.login()
-    job = sim.start_io(session, size="6m")
+    job = sim.start_io(session, size="6m", thinktime="100ms")
     sim.guest.run(f"until grep -q '[1-9]' /sys/block/{session.disk[5:]}/inflight; do :; done")
     if how == "remove":
         sim.hca.now("remove")
