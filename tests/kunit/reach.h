@@ -3,8 +3,7 @@
  * What the tests call of the driver although it is static there.
  *
  * Each reach_*.c includes the driver's file of that name, so the very same
- * code is compiled, and adds functions that only pass on, or enter something in
- * its list.
+ * code is compiled, and adds functions that only pass on.
  */
 #ifndef ISER_KUNIT_REACH_H
 #define ISER_KUNIT_REACH_H

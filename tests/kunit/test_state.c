@@ -799,7 +799,7 @@ static void reason_comes_late(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, -ECONNRESET, conn->error);
 }
 
-/* What a target sent before it hung up; but not what it sent behind that */
+/* It counts, and what the target sent behind it is not heard */
 static void protocol_error_comes_late(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .stop_at = RIG_UP);

@@ -350,7 +350,7 @@ struct iser_link {
  * @chain_last: last one
  * @chained: slots whose Sends are in the chain
  * @logout: a logout request was sent: that the target disconnects is no news
- * @logged_out: iscsid has the answer to it: nor is that an error, mostly
+ * @logged_out: iscsid has the answer to it: see iser_is_over()
  * @tx_ring: headers of Sends of @slots: of the latest @nr_tx of them
  * @nr_tx: number of buffers
  * @tx_next: which one is used next; under frwd_lock
