@@ -128,7 +128,13 @@ def test_more_commands_than_the_session_has(host):
                                            "node.session.queue_depth": 128})
     fio = "fio --rw=randwrite --bs=4k --size=4m --ioengine=libaio --iodepth=64 --direct=1 " \
         "--verify=crc32c --thread --allow_file_create=0 --output=/dev/null"
-    jobs = " ".join(f"--name={disk} --filename={disk}" for disk in session.disks)
+    disks = session.disks.values()
+    assert len(disks) == len(target.disks)
+    for disk in disks:
+        each, all_of_them = host.guest.run(f"""cd /sys/block/{disk.removeprefix("/dev/")}/device
+            cat queue_depth ../../../scsi_host/host*/can_queue""").stdout.split()
+        assert each == all_of_them
+    jobs = " ".join(f"--name={disk} --filename={disk}" for disk in disks)
     host.guest.run(f"{fio} {jobs}", timeout=180)
 
 
