@@ -46,6 +46,11 @@ class Kernel:
     patience: int = 1   # how much longer things may take than on a stock kernel
 
     @property
+    def checks(self):
+        """Whether it has what tests/debug.config asks for: lockdep, kmemleak and so on."""
+        return self.source is not None
+
+    @property
     def module_dir(self):
         """lib/modules/RELEASE"""
         return self.modules / "lib" / "modules" / self.release
