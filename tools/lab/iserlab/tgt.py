@@ -36,7 +36,8 @@ class Tgt:
     def clear(self):
         """Leave nothing of any target."""
         if self.served:
-            self.guest.run("killall -9 tgtd; while pidof tgtd >&-; do sleep 0.1; done")
+            # pidof passes over those that wait in the kernel, where it may still have its port
+            self.guest.run("killall -9 tgtd; while pgrep -x tgtd >&-; do sleep 0.1; done")
             self.served = 0
 
 
