@@ -71,10 +71,12 @@ VERBS = {"send": f"ib_send_bw --events {LISTED}", "write": f"ib_write_bw {LISTED
          "read": f"ib_read_bw --events {LISTED}"}
 VERBS_LATENCY = "ib_read_lat --events"
 VERBS_RUN = """
+set -e
 {run} >/dev/null 2>&1 &
+server=$!
 sleep 1
 {run} {address}
-wait
+wait $server
 """
 
 
