@@ -285,7 +285,8 @@ class Sim:
         # the core keeps completion queues in a pool of the device
         gauges = ("pds", "qps", "mrs", "rkeys_live", "dma_mapped", "connections", "sessions",
                   "tasks")
-        return {name: n for name, n in self.hca.counters().items() if name in gauges and n}
+        counted = self.hca.counters()
+        return {name: counted[name] for name in gauges if counted[name]}
 
     def ends_well(self, session):
         """The session goes and leaves nothing, and no rule was broken."""

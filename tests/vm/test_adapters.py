@@ -52,8 +52,9 @@ KINDS = {
     "odd bursts": {"initial_r2t": 0, "first_burst": 5120, "max_burst": 8704},
     "long bursts": {"initial_r2t": 0, "first_burst": 1 << 20, "max_burst": (1 << 24) - 1},
     "short data segments": {"initial_r2t": 0, "recv_dsl": 512},
-    "long data segments": {"recv_dsl": 262144},
-    "several R2Ts at once": {"max_r2t": 8, "first_burst": 16384, "max_burst": 16384},
+    "long data segments": {"recv_dsl": 65536},
+    "long unsolicited data segments": {"initial_r2t": 0, "recv_dsl": 16384},
+    "bursts alike": {"first_burst": 16384, "max_burst": 16384},
     "one command at a time": {"window": 1},
     "three commands at a time": {"window": 3},
     "blocks of 4096 bytes": {"block_size": 4096},
@@ -77,7 +78,10 @@ UNFIT = {
 def test_kinds_of_adapters_and_targets(sim, kind):
     """Data are right, the rules are kept, and there is nothing left."""
     sim.adapter(**KINDS[kind])
-    session = sim.login()
+    # else iscsid offers 8192
+    session = sim.login(**{"node.conn[0].iscsi.MaxXmitDataSegmentLength": 1 << 18})
+    assert sim.initiator.show(session)["MaxXmitDataSegmentLength"] == \
+        str(KINDS[kind].get("recv_dsl", 8192))
     sim.io(session)
     sim.initiator.logout(session)
     counted = sim.hca.counters()
@@ -236,7 +240,10 @@ def test_discovery_on_an_adapter_that_is_quick(sim):
     """Answers are there before a post comes back; iscsiadm, which would miss them, does not."""
     sim.hca.set(engine_prio=100)
     for _ in range(10):
-        assert len(sim.initiator.targets(sim.hca.portal())) == 1
+        found = sim.initiator.discover(sim.hca.portal())
+        assert len(found.stdout.splitlines()) == 1
+        # it asks again when it has missed something, after 30 seconds
+        assert found.seconds < 10 * sim.guest.kernel.patience
     assert sim.kept_the_rules() and not sim.left()
 
 
@@ -249,6 +256,7 @@ def test_a_processor_goes_while_a_session_is_down(sim):
     sim.hca.power(False)
     try:
         sim.guest.run("echo 0 >/sys/devices/system/cpu/cpu1/online", timeout=30)
+        assert job.poll() is None
     finally:
         sim.hca.power(True)
         sim.guest.run("echo 1 >/sys/devices/system/cpu/cpu1/online", timeout=30)

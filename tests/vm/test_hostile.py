@@ -361,7 +361,8 @@ class Battle:
         """What came of it."""
         self.pair.near.run(f"touch {LOOK}")
         ended = [victim.wait(timeout=120, check=False) for victim in victims]
-        wrong = "".join(each.stderr.strip() for each in ended if each.status)
+        wrong = "".join(each.stderr.strip() or f"status {each.status}"
+                        for each in ended if each.status)
         assert self.honest_goes_on()
         said = self.pair.hostile.said()
         self.attacks += said.count("over")
@@ -472,6 +473,7 @@ def test_memory_that_is_just_being_answered(battle, name, network, note):
     outcome = battle.fight(f"{patience} --times {RACED} --wait 0 --row 60 --length 4096 --write "
                            f"--after {RACES[name]} memory", times=RACED,
                            how=f"raced times={RACED}")
+    assert sum(line.startswith("write: ") for line in outcome.said) == RACED, outcome
     in_time = outcome.said.count("write: done") - outcome.said.count(DROPPED)
     note(name, f"{RACED - in_time} of {RACED} refused in the end", outcome)
     assert in_time <= (0 if RACES[name] else RACED - 1), outcome

@@ -421,7 +421,7 @@ def test_what_nobody_has_to_notice(simlun, what):
     sim.io(sim.standing)
     assert happened(sim) and sim.kept_the_rules()
     assert not sim.hca.counters()["connects"]
-    assert "] iser: " not in sim.guest.console(mark)
+    assert "] iser: " not in sim.guest.said(mark)
     settles(sim)
 
 
@@ -474,7 +474,7 @@ def test_the_answer_to_another_command(sim, op, remote_inv):
     if remote_inv:
         assert "invalidates a key that is not its own" in sim.guest.console(mark)
     else:
-        assert sim.hca.counters()["tmfs"] and "protocol error" not in sim.guest.console(mark)
+        assert sim.hca.counters()["tmfs"] and "protocol error" not in sim.guest.said(mark)
     settles(sim)
     ends_well(sim, session)
 
@@ -734,6 +734,7 @@ def test_the_wire_is_cut_now_and_then(simlun):
         sim.hca.set(link=0)
         job = sim.guest.spawn(f"dd if={sim.standing.disk} of=/dev/null count=1 iflag=direct")
         sim.guest.run("sleep 2")
+        assert job.poll() is None
         sim.hca.set(link=1)
         job.wait(timeout=30)
     assert sim.kept_the_rules() and not sim.hca.counters()["connects"]
@@ -794,7 +795,7 @@ def test_the_target_hangs_up_after_a_logout(sim):
     finally:
         sim.guest.run("pkill -CONT iscsid")
     job.wait(timeout=60)
-    assert not re.search("iser: |conn error", sim.guest.console(mark))
+    assert not re.search("iser: |conn error", sim.guest.said(mark))
     assert sim.kept_the_rules() and not sim.left()
 
 

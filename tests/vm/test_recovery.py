@@ -24,6 +24,12 @@ IO = ("fio --name=io --filename={disk} --rw=randwrite --bs=16k --size=32m --io_s
       "--output=/dev/null")
 WARM_UP, AFTER = 3, 5
 
+# waits for both paths
+READY = """
+paths() { multipathd show paths raw format '%t %T'; }
+until [ "$(paths | grep -c 'active *ready')" = 2 ]; do
+    sleep 0.2
+done"""
 # what a short test must not wait for
 OFTEN = "    polling_interval 1\n}"
 IMPATIENT = {"node.session.timeo.replacement_timeout": 5,
@@ -70,15 +76,14 @@ def recipe():
 
 
 @contextmanager
-def multipath(guest, paths):
-    """The disk that multipathd makes of so many paths; gone afterwards."""
+def multipath(guest):
+    """The disk that multipathd makes of two paths; gone afterwards."""
     guest.write("/etc/multipath.conf", recipe() + OFTEN)
     guest.run("modprobe -a dm-multipath dm-queue-length && multipathd")
     try:
         yield guest.run(f"""
-            ready() {{ multipathd show paths raw format '%t %T' | grep -c 'active *ready'; }}
-            until [ "$(ready)" = {paths} ] && name=$(multipathd show maps raw format '%n') &&
-                  [ -b /dev/mapper/$name ]; do
+            {READY}
+            until name=$(multipathd show maps raw format '%n') && [ -b /dev/mapper/$name ]; do
                 sleep 0.2
             done
             echo /dev/mapper/$name""", timeout=60).stdout.strip()
@@ -128,7 +133,7 @@ def test_an_adapter_goes_and_comes_again(sim):
 def ride_out(initiator, stays, goes, take, give):
     """I/O over the paths of two sessions, one of which is taken away and given back."""
     guest = initiator.guest
-    with multipath(guest, paths=2) as disk:
+    with multipath(guest) as disk:
         io = guest.spawn(IO.format(disk=disk, seconds=WARM_UP + 25 + AFTER))
         time.sleep(WARM_UP)
         take()
@@ -139,6 +144,10 @@ def ride_out(initiator, stays, goes, take, give):
         assert initiator.state(stays) == "LOGGED_IN"
         give()
         initiator.wait_for(goes, "LOGGED_IN", 90)
+        guest.run(READY, timeout=60)
+        again = written(guest, goes.disk)
+        time.sleep(1)
+        assert written(guest, goes.disk) > again and io.poll() is None
         io.wait(timeout=120)
 
 

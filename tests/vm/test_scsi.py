@@ -97,9 +97,11 @@ def test_reset_under_verified_io(lun, what):
                 --ioengine=libaio --iodepth=32 --direct=1 --verify=crc32c --thread \\
                 --allow_file_create=0 --output=/dev/null || exit
         done""")
+    before = lun.host.initiator.statistics(lun.session)["tmfcmd_pdus"]
     for _ in range(4):
         lun.run(f"sleep 0.7; sg_reset --{what} $DEVICE", timeout=90)
         assert io.poll() is None, "I/O has ended"
+    assert lun.host.initiator.statistics(lun.session)["tmfcmd_pdus"] >= before + 4
     lun.run("touch /tmp/enough")
     io.wait(timeout=180)
     assert lun.session.number in [each.number for each in lun.host.initiator.sessions()]
