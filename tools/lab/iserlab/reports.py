@@ -68,9 +68,13 @@ def find(text):
         if REPORT.search(lines[number]) and not HARMLESS.search(lines[number]):
             end = _end(lines, number)
             report = "\n".join(lines[number:end])
-            if not any(re.search(pattern, report) for pattern, _ in KNOWN):
+            known = [match.end() for pattern, _ in KNOWN if (match := re.search(pattern, report))]
+            if known:
+                # another one may begin before its last line
+                number += report.count("\n", 0, min(known)) + 1
+            else:
                 found.append(report)
-            number = end
+                number = end
         else:
             number += 1
     return found
