@@ -12,9 +12,11 @@
  * wish, removal of the device. iser_conn_fail() moves the connection to
  * CLOSING, once, and queues the teardown, which
  *
- *	1. disconnects, and drains the queue pair: twice, as a completion handler
- *	   that ran into the first time may have posted behind its marker;
- *	2. tells libiscsi, which tells iscsid: after all that the target has said;
+ *	1. after a logout, gives the target time to hang up; disconnects, unless
+ *	   the link seems lost, and drains the queue pair: twice, as a completion
+ *	   handler that ran into the first time may have posted behind its marker;
+ *	2. tells libiscsi, which tells iscsid, after all that the target has said;
+ *	   but not of what was to be (iser_is_over());
  *	3. takes the memory of all commands back, then frees everything;
  *	4. lets go those who wait for it; only then the CM id is destroyed, so
  *	   that nobody waits for the CM's timeouts.

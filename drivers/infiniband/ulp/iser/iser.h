@@ -309,7 +309,8 @@ struct iser_stats {
 
 /**
  * struct iser_link - the iSCSI connection's borrowed connection
- * @conn: NULL when none is bound; guarded by frwd_lock
+ * @conn: NULL when none is bound; changed under frwd_lock, and read under it,
+ *	or where the iSCSI class lets in one call at a time (bind, start)
  * @local: our address, kept for those who ask after the connection is gone;
  *	guarded by frwd_lock
  */
@@ -323,7 +324,8 @@ struct iser_link {
  * @ref: the endpoint, the link and the teardown hold one each
  * @state: see above; guarded by @state_lock, read without it
  * @state_lock: leaf, any context
- * @error: negative errno why it left the way to UP, or went down
+ * @error: negative errno why it left the way to UP, or went down; of a target
+ *	that hung up, a protocol error may take its place
  * @mutex: set-up and teardown of verbs resources
  * @settled: completed when the way to UP has ended, either way
  * @torn_down: completed when nothing of it can touch memory any more
@@ -399,7 +401,7 @@ struct iser_link {
 struct iser_conn {
 	struct kref ref;
 	enum iser_state state;
-	spinlock_t state_lock;		/* state, error */
+	spinlock_t state_lock;		/* state; error until CLOSING */
 	int error;
 	struct mutex mutex;		/* verbs resources and rings */
 	struct completion settled;

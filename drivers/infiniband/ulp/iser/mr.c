@@ -3,7 +3,7 @@
  * Registration and invalidation of a command's memory, and the pool of MRs.
  *
  * Normal operation: a connection starts with a few fast-registration MRs and
- * gets more from a work item as the load grows, up to one per command; an
+ * gets more from a work item as the load grows, up to one per task; an
  * idle session stays small. (The core's MR pool can't grow, which is why this
  * one is our own.) A command that moves data by RDMA takes one, maps its pages
  * into it and registers it, with a key that changes each time and with the

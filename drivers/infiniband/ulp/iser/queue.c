@@ -15,9 +15,9 @@
  * A Send whose gather list holds nothing but our own buffers is not signalled:
  * the response proves that it arrived. One in signal_every work requests is,
  * to learn how far the adapter has come with the send queue, and which headers
- * it will not read again. A Send of user pages always is, and its completion
- * holds a reference to the task, so that the pages are not released while a
- * retransmission could still read them.
+ * it will not read again. A Send of user pages always is. What is signalled
+ * holds a reference to the task until it completes, so that pages are not
+ * released while a retransmission could still read them.
  *
  * Recovery: whatever completes in error, or can't be posted, ends the
  * connection (iser_conn_fail()). Nothing is posted once the connection is no

@@ -10,8 +10,9 @@
  * command is finished when that has completed.
  *
  * Recovery: anything that doesn't fit drops the connection, with one line that
- * names what was wrong. Nothing of it is believed or answered; commands that
- * were waiting are tried again on a new connection.
+ * names what was wrong. Nothing of it is believed or answered (but for the
+ * window of commands, by libiscsi, if that is who refuses); commands that were
+ * waiting are tried again on a new connection.
  */
 #include <scsi/scsi_cmnd.h>
 #include "iser.h"

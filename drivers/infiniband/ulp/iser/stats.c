@@ -3,9 +3,9 @@
  * What iscsiadm --stats shows.
  *
  * Normal operation: the protocol counters are libiscsi's; the custom ones are
- * the connection's own, but for the aborts, which are the session's. They start
- * again with every connection, as the connection's objects do. Recovery: without
- * a connection, they read zero.
+ * the connection's own, but for the aborts, which are the session's. The
+ * connection's start again with every connection, as its objects do. Recovery:
+ * without a connection, they read zero.
  */
 #include <linux/string.h>
 #include "iser.h"

@@ -10,9 +10,9 @@
  * last command of a batch.
  *
  * A task is finished when libiscsi's last reference to it is gone: one for
- * the response, one while the target's key is alive, one for each Send of
- * user pages that has not completed. Then, and not before, the pages are
- * unmapped and the command goes back to the SCSI layer.
+ * the response, one while the target's key is alive, one for each signalled
+ * Send (those of user pages all are) that has not completed. Then, and not
+ * before, the pages are unmapped and the command goes back to the SCSI layer.
  *
  * Recovery: a command that finds no send queue entry, headers, MR or mapping is
  * put off (busy), not failed. After an abort or a reset the error handlers here
@@ -51,10 +51,10 @@ static u32 iser_gen_step(struct iser_conn *conn)
  * @task: the task
  * @opcode: opcode of the PDU
  *
- * The task tag gets a new generation, except within a login or text exchange,
- * all of whose requests carry the same tag (RFC 7143, section 11.12.3). Nobody
- * can foresee it: who answers with it has received the request, and so the adapter
- * has executed the registration before it. A target that could foresee the tag
+ * The task tag gets a new generation, but for login and text requests, which
+ * all carry the same one (RFC 7143, section 11.12.3), and no key. Nobody can
+ * foresee the others: who answers with it has received the request, and so the
+ * adapter has executed the registration before it. A target that could foresee the tag
  * might invalidate a key that does not live yet, and use it later.
  *
  * Context: frwd_lock held.
@@ -647,8 +647,8 @@ static void iser_dataouts_take_back(struct iser_conn *conn)
  * iser_tasks_release_all - take back the memory of every command
  * @conn: connection, bound, its queue pair drained and destroyed
  *
- * Afterwards nothing is mapped or registered; the commands themselves are
- * libiscsi's to answer.
+ * Afterwards nothing is mapped, and no command has an MR; the commands
+ * themselves are libiscsi's to answer.
  *
  * Context: may sleep.
  */

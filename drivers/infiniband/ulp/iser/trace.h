@@ -202,7 +202,7 @@ TRACE_EVENT(iser_busy,
 		__entry->slot = slot;
 		__entry->error = error;
 	),
-	TP_printk("conn %p slot %d put off: %s", __entry->conn, __entry->slot,
+	TP_printk("conn %p slot %d busy: %s", __entry->conn, __entry->slot,
 		  __print_symbolic(__entry->error,
 				   { -EAGAIN, "send queue full" },
 				   { -EBUSY, "no memory region free" },
