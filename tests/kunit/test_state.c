@@ -440,6 +440,22 @@ static int call_blame(struct rig *rig)
 	return iser_conn_blame(rig->conn);
 }
 
+static int call_condemn(struct rig *rig)
+{
+	return iser_conn_condemn(rig->conn);
+}
+
+static int call_condemn_late(struct rig *rig)
+{
+	bool ret;
+
+	mutex_lock(&rig->conn->mutex);
+	iser_conn_hung_up(rig->conn);
+	ret = iser_conn_condemn(rig->conn);
+	mutex_unlock(&rig->conn->mutex);
+	return ret;
+}
+
 static int call_hung_up(struct rig *rig)
 {
 	iser_conn_hung_up(rig->conn);
@@ -559,6 +575,20 @@ static const struct call_case call_cases[] = {
 	CALL(blame, CONNECTING, CLOSED, false, CLOSED, 0, 0),
 	CALL(blame, STARTED, CLOSING, false, CLOSING, 0, 0),
 	CALL(blame, STARTED, CLOSED, false, CLOSED, 0, 0),
+
+	/* What a target sent that it must not is the reason, late or not */
+	CALL(condemn, BOUND, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(condemn, LOGGING_IN, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(condemn, LOGGED_IN, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(condemn, STARTED, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(condemn, STARTED, CLOSING, false, CLOSING, 0, 0),
+	CALL(condemn, STARTED, CLOSED, false, CLOSED, 0, 0),
+	CALL(condemn_late, BOUND, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
+	CALL(condemn_late, LOGGING_IN, UP, true, CLOSED, -EPROTO,
+	     TOLD | HANGS_UP),
+	CALL(condemn_late, LOGGED_IN, UP, true, CLOSED, -EPROTO,
+	     TOLD | HANGS_UP),
+	CALL(condemn_late, STARTED, UP, true, CLOSED, -EPROTO, TOLD | HANGS_UP),
 
 	/* iscsid reads on when the target has answered a login */
 	CALL(hung_up, RESOLVING, RESOLVING, 0, CLOSED, -ECONNRESET, 0),
