@@ -231,7 +231,8 @@ def test_a_bug_of_others_is_known_by_its_stack(caller, found):
 
 
 def test_a_report_behind_that_of_a_bug_of_others():
-    lines = ("ODEBUG: object 00 is on stack 00, but NOT annotated.", "Call Trace:",
-             " target_xcopy_do_work+0x8c/0xf0", " kthread+0x1", "WARNING: foo.c:1 at iser_foo+0x1")
+    lines = ("WARNING: CPU: 0 PID: 1 at drivers/infiniband/sw/rxe/rxe_task.c:1", "Call Trace:",
+             " rxe_sched_task+0x8c/0xf0", " rxe_rcv+0x7ef/0x1760", " process_backlog+0x1/0x2",
+             "WARNING: foo.c:1 at iser_foo+0x1")
     (report,) = reports.find("".join(f"[   12.3] {line}\n" for line in lines))
     assert "iser_foo" in report

@@ -50,8 +50,6 @@ KNOWN = (
     (r"(?s)possible irq lock inversion.* iscsit_handle_time2retain_timeout\+",
      "LIO's timer of a session without connection takes a lock, below which LIO takes others that "
      "it holds elsewhere with timers allowed"),
-    (r"(?s)ODEBUG: object .* is on stack.* target_xcopy_do_work\+",
-     "LIO's EXTENDED COPY has a work item on its stack, and does not say so to DEBUG_OBJECTS"),
 )
 
 REPORT = re.compile("|".join(pattern for pattern, _ in PATTERNS))
