@@ -247,7 +247,7 @@ int sim_iw_connect(struct iw_cm_id *cm_id, struct iw_cm_conn_param *param)
 	struct sim_qp *qp = xa_load(&ad->qps, param->qpn);
 
 	if (!qp || qp->cm_state == SIM_CM_CONNECTING ||
-	    qp->cm_state == SIM_CM_UP)
+	    qp->cm_state == SIM_CM_UP || qp->cm_state == SIM_CM_CLOSING)
 		return -EINVAL;
 	qp->connect_err = 0;
 	qp->connect_act = SIM_DO_none;

@@ -39,8 +39,8 @@
 #define SIM_DMA_OPS IS_ENABLED(CONFIG_DMA_OPS)
 #endif
 
-/* struct dma_map_ops speaks of physical addresses since 6.18, of pages before */
-#define SIM_DMA_MAP_PHYS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0))
+/* struct dma_map_ops speaks of physical addresses since 6.19, of pages before */
+#define SIM_DMA_MAP_PHYS (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0))
 
 /* the last argument of ib_device_ops::create_cq */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)

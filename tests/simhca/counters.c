@@ -54,7 +54,7 @@ void sim_violation(struct sim_adapter *ad, enum sim_counter c,
 	unsigned int seen;
 	va_list args;
 
-	if (ad->provoking && current == ad->engine.thread) {
+	if (ad->provoking && current == ad->engine.thread && !in_hardirq()) {
 		sim_count(ad, provoked);
 		return;
 	}

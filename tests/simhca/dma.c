@@ -28,7 +28,8 @@
  *
  * Where there is neither that nor are own operations to be had (an x86 kernel
  * with neither XEN nor GART_IOMMU) addresses are physical addresses and nothing
- * of this is checked or counted; the counters file says "dma_ops=0".
+ * of this is checked or counted, but an access to what is no memory; the
+ * counters file says "dma_ops=0".
  *
  * Recovery: what is still mapped when the adapter goes is told and released.
  */

@@ -8,11 +8,13 @@
  * timers; the thread sleeps until the next one is due.  All state of
  * connections and of the target belongs to this thread, so it needs no locks.
  *
- * A batch of jobs runs with bottom halves disabled.  The completion interrupts
- * that it raises therefore take effect when the batch is over, and the time
- * between local_bh_disable() and local_bh_enable() is the adapter's own: its
- * sum is the counter "engine_ns", which a benchmark subtracts to see what the
- * consumer alone cost.  It also makes RCU readers of all engine code.
+ * A batch of jobs runs with bottom halves disabled.  What the handlers of the
+ * completion interrupts that it raises put off to a softirq or a work item
+ * therefore begins when the batch is over, and the time between
+ * local_bh_disable() and local_bh_enable() is the adapter's own, but for those
+ * interrupts themselves: its sum is the counter "engine_ns", which a benchmark
+ * subtracts to see what the consumer alone cost.  It also makes RCU readers of
+ * all engine code.
  *
  * Recovery: there is nothing to recover.  sim_engine_stop() is called when no
  * device is registered any more and hence no job can come.

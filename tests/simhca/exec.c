@@ -28,12 +28,12 @@
 
 static struct sim_wqe *wqe_at(struct sim_queue *q, u32 pos)
 {
-	return &q->wqes[pos % q->depth];
+	return &q->wqes[pos & q->mask];
 }
 
 static struct ib_sge *sges_at(struct sim_queue *q, u32 pos)
 {
-	return &q->sges[(pos % q->depth) * q->max_sge];
+	return &q->sges[(pos & q->mask) * q->max_sge];
 }
 
 /* ---- memory that work requests name ------------------------------------ */
@@ -139,14 +139,42 @@ static u32 sges_len(const struct ib_sge *sges, int n)
 	return len;
 }
 
-static void hold_send(struct sim_qp *qp, u32 pos, int delta)
+/* Whether a key is for whatever is mapped for the device. */
+static bool is_dma_key(struct sim_qp *qp, u32 lkey)
 {
+	struct sim_mr *mr;
+
+	if (lkey == SIM_LOCAL_DMA_LKEY)
+		return qp->ib.device->local_dma_lkey;
+	mr = sim_mr_by_key(qp->ad, lkey);
+	return mr && mr->dma_mr;
+}
+
+/* The mappings of a Send are needed until it is acknowledged. */
+static void hold_send(struct sim_qp *qp, u32 pos)
+{
+	struct sim_wqe *wqe = wqe_at(&qp->sq, pos);
 	struct ib_sge *sge = sges_at(&qp->sq, pos);
 	int i;
 
-	for (i = 0; i < wqe_at(&qp->sq, pos)->num_sge; i++)
-		if (sge[i].lkey == SIM_LOCAL_DMA_LKEY)
-			sim_dma_hold_send(qp->ad, sge[i].addr, delta);
+	wqe->mappings = 0;
+	for (i = 0; i < wqe->num_sge; i++) {
+		if (!is_dma_key(qp, sge[i].lkey))
+			continue;
+		wqe->mappings |= BIT(i);
+		sim_dma_hold_send(qp->ad, sge[i].addr, 1);
+	}
+}
+
+static void unhold_send(struct sim_qp *qp, u32 pos)
+{
+	struct sim_wqe *wqe = wqe_at(&qp->sq, pos);
+	struct ib_sge *sge = sges_at(&qp->sq, pos);
+	unsigned long mappings = wqe->mappings;
+	int i;
+
+	for_each_set_bit(i, &mappings, wqe->num_sge)
+		sim_dma_hold_send(qp->ad, sge[i].addr, -1);
 }
 
 /* ---- completions ------------------------------------------------------- */
@@ -177,7 +205,7 @@ static void complete_send(struct sim_qp *qp, u32 pos, enum ib_wc_status status)
 		.byte_len = wqe->bytes,
 	};
 
-	sim_cq_push(qp->send_cq, qp, pos, false, wqe->solicited, &wc);
+	sim_cq_push(qp->send_cq, qp, pos, false, false, &wc);
 }
 
 static void complete_recv(struct sim_qp *qp, enum ib_wc_status status,
@@ -219,7 +247,7 @@ static void end_send(struct sim_qp *qp, u32 pos, bool flushing)
 	if (!wqe->on_wire)
 		return;
 	wqe->on_wire = false;
-	hold_send(qp, pos, -1);
+	unhold_send(qp, pos);
 	if (!flushing && wqe->csum && !read_again(qp, pos))
 		wqe->status = IB_WC_LOC_PROT_ERR;
 }
@@ -256,14 +284,17 @@ static void ack_sends(struct sim_qp *qp, bool all)
 
 	while (sq->ack != sq->exec && qp->state != IB_QPS_ERR) {
 		struct sim_wqe *wqe = wqe_at(sq, sq->ack);
+		u8 status;
 
 		if (!all && !may_ack(qp, wqe))
 			return;
 		end_send(qp, sq->ack, false);
-		if (wqe->signaled || wqe->status != IB_WC_SUCCESS)
-			complete_send(qp, sq->ack, wqe->status);
+		status = wqe->status;
+		/* who polls this may use its place again at once */
+		if (wqe->signaled || status != IB_WC_SUCCESS)
+			complete_send(qp, sq->ack, status);
 		sq->ack++;
-		if (wqe->status != IB_WC_SUCCESS)
+		if (status != IB_WC_SUCCESS)
 			sim_qp_fail(qp);
 	}
 }
@@ -300,7 +331,7 @@ static enum ib_wc_status exec_send(struct sim_qp *qp, u32 pos)
 		sges_sum(qp, sges, wqe->num_sge, &wqe->csum);
 	}
 	wqe->on_wire = true;
-	hold_send(qp, pos, 1);
+	hold_send(qp, pos);
 	return IB_WC_SUCCESS;
 }
 
@@ -372,6 +403,8 @@ static bool wr_fault(struct sim_qp *qp, struct sim_wqe *wqe,
 		wqe->ack_at = ktime_get_ns() + (u64)act->us * NSEC_PER_USEC;
 		return true;
 	case SIM_DO_drop:
+		if (qp->conn && wqe->on_wire)
+			sim_conn_missed(qp->conn, qp->ad->rxbuf, wqe->bytes);
 		return false;
 	default:
 		if (qp->conn)
@@ -526,7 +559,8 @@ void sim_qp_deliver(struct sim_qp *qp, struct sim_pdu *pdu)
 		sim_pdu_drop(pdu);
 		return;
 	}
-	sim_count(qp->ad, pdus_waited);
+	if (sim_knob(qp->ad, link))
+		sim_count(qp->ad, pdus_waited);
 	list_add_tail(&pdu->node, &qp->inbound);
 	smp_mb(); /* pairs with sim_post_recv() */
 	run_inbound(qp);

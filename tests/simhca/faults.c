@@ -294,6 +294,12 @@ static int parse_arg(struct sim_adapter *ad, struct sim_rule *rule,
 	return parse_number_arg(ad, rule, key, text);
 }
 
+static bool is_pair(const u8 *text)
+{
+	return strnlen(text, SIM_ACT_BYTES) < SIM_ACT_BYTES &&
+	       strchr(text, '=');
+}
+
 static int parse_rule(struct sim_adapter *ad, struct sim_rule *rule, char *text)
 {
 	char *key, *value;
@@ -316,6 +322,11 @@ static int parse_rule(struct sim_adapter *ad, struct sim_rule *rule, char *text)
 				ECONNREFUSED : ENOMEM;
 	if (rule->point == SIM_NR_POINTS || rule->act.verb == SIM_DO_none) {
 		pr_err("%s: fault rule wants at= and do=\n", ad->name);
+		return -EINVAL;
+	}
+	if (rule->act.verb == SIM_DO_key && !is_pair(rule->act.bytes)) {
+		pr_err("%s: fault rule with do=key wants text=NAME:VALUE\n",
+		       ad->name);
 		return -EINVAL;
 	}
 	return 0;

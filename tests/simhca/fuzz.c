@@ -130,7 +130,7 @@ static void fuzz_rsp(struct sim_adapter *ad, struct sim_act *act)
 		return;
 	act->verb = pick(ad, verbs, ARRAY_SIZE(verbs));
 	act->us = below(ad, 2) ? below(ad, 20000) : 0;
-	act->val = sim_random(ad);
+	act->val = below(ad, 1 << 20);
 	act->mode = below(ad, SIM_INV_SILENT + 1);
 }
 

@@ -260,6 +260,7 @@ static void first_request(struct sim_conn *conn, struct iscsi_login_req *req)
 	/* what holds where the initiator does not ask */
 	conn->initial_r2t = 1;
 	conn->imm_data = 1;
+	conn->recv_dsl = ISCSI_DEF_MAX_RECV_SEG_LEN;
 	conn->first_burst = ISCSI_DEF_FIRST_BURST_LEN;
 	conn->max_burst = ISCSI_DEF_MAX_BURST_LEN;
 	conn->max_r2t = 1;

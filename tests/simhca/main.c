@@ -76,6 +76,8 @@ static void destroy_all(void)
 	for (i = 0; i < adapters; i++)
 		sim_adapter_destroy(i);
 	sim_stores_free(NULL);
+	/* pages of the stores are freed by RCU callbacks in this module */
+	rcu_barrier();
 }
 
 static int __init sim_init(void)
@@ -101,8 +103,6 @@ static int __init sim_init(void)
 static void __exit sim_exit(void)
 {
 	destroy_all();
-	/* pages of the stores are freed by RCU callbacks in this module */
-	rcu_barrier();
 }
 
 module_init(sim_init);

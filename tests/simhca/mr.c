@@ -366,7 +366,8 @@ struct ib_mr *sim_alloc_mr(struct ib_pd *pd, enum ib_mr_type type, u32 max_sg)
 	if (ret)
 		return ERR_PTR(ret);
 	if (type != IB_MR_TYPE_MEM_REG &&
-	    !(type == IB_MR_TYPE_SG_GAPS && sim_knob(ad, sg_gaps)))
+	    !(type == IB_MR_TYPE_SG_GAPS &&
+	      pd->device->attrs.kernel_cap_flags & IBK_SG_GAPS_REG))
 		return ERR_PTR(-EOPNOTSUPP);
 	if (!max_sg ||
 	    max_sg > pd->device->attrs.max_fast_reg_page_list_len)

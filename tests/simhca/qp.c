@@ -25,11 +25,14 @@
 
 static int queue_init(struct sim_queue *q, u32 depth, u32 max_sge)
 {
+	u32 slots = roundup_pow_of_two(max(depth, 1U));
+
 	spin_lock_init(&q->lock);
 	q->depth = max(depth, 1U);
+	q->mask = slots - 1;
 	q->max_sge = max(max_sge, 1U);
-	q->wqes = kvcalloc(q->depth, sizeof(*q->wqes), GFP_KERNEL);
-	q->sges = kvcalloc(array_size(q->depth, q->max_sge), sizeof(*q->sges),
+	q->wqes = kvcalloc(slots, sizeof(*q->wqes), GFP_KERNEL);
+	q->sges = kvcalloc(array_size(slots, q->max_sge), sizeof(*q->sges),
 			   GFP_KERNEL);
 	return q->wqes && q->sges ? 0 : -ENOMEM;
 }
@@ -359,7 +362,7 @@ static bool send_wr_ok(struct sim_qp *qp, const struct ib_send_wr *wr)
 
 static void fill_wqe(struct sim_qp *qp, const struct ib_send_wr *wr)
 {
-	u32 slot = qp->sq.head % qp->sq.depth;
+	u32 slot = qp->sq.head & qp->sq.mask;
 	struct sim_wqe *wqe = &qp->sq.wqes[slot];
 
 	wqe->wr_id = wr->wr_id;
@@ -371,7 +374,6 @@ static void fill_wqe(struct sim_qp *qp, const struct ib_send_wr *wr)
 	wqe->ack_at = 0;
 	wqe->signaled = qp->sig_type == IB_SIGNAL_ALL_WR ||
 			(wr->send_flags & IB_SEND_SIGNALED);
-	wqe->solicited = wr->send_flags & IB_SEND_SOLICITED;
 	if (wr->opcode == IB_WR_REG_MR) {
 		wqe->mr = to_sim_mr(reg_wr(wr)->mr);
 		wqe->key = reg_wr(wr)->key;
@@ -453,7 +455,7 @@ int sim_post_send(struct ib_qp *ib, const struct ib_send_wr *wr,
 
 static int post_one_recv(struct sim_qp *qp, const struct ib_recv_wr *wr)
 {
-	u32 slot = qp->rq.head % qp->rq.depth;
+	u32 slot = qp->rq.head & qp->rq.mask;
 	struct sim_wqe *wqe = &qp->rq.wqes[slot];
 	int ret = sim_verb_fault(qp->ad, SIM_AT(post_recv));
 

@@ -238,9 +238,14 @@ static void mode_sense(struct sim_task *task, bool ten)
 {
 	u32 alloc = ten ? get_unaligned_be16(task->cdb + 7) : task->cdb[4];
 	u32 head = ten ? 8 : 4, len = head;
-	u8 page = task->cdb[2] & 0x3f;
+	u8 page = task->cdb[2] & 0x3f, subpage = task->cdb[3];
 	u8 *b = answer_buf(task);
 
+	/* there are none, and all of them are the pages themselves */
+	if (subpage && subpage != 0xff) {
+		check(task, INVALID_FIELD_CDB);
+		return;
+	}
 	if (page == 0x3f) {
 		len += mode_page(task, 0x08, b + len);
 		len += mode_page(task, 0x0a, b + len);
@@ -336,19 +341,19 @@ static void do_write_same(struct sim_task *task)
 	u64 n = task->cdb[0] == WRITE_SAME_16 ?
 		get_unaligned_be32(task->cdb + 10) :
 		get_unaligned_be16(task->cdb + 7);
-	u64 pos = lba * bs, end = pos + (n ?: blocks(task) - lba) * bs;
-	u8 *page;
+	u64 pos = lba * bs, end;
 
+	/* the disk may have become smaller since */
+	end = pos + (n ?: blocks(task) - min(lba, blocks(task))) * bs;
 	sim_store_unmap(task->store, pos, end - pos);
 	if (!memchr_inv(task->param, 0, bs))
 		return;
 	for (; pos < end; pos += bs) {
-		page = sim_store_page(task_ad(task), task->store, pos, true);
-		if (!page) {
+		if (!sim_store_write(task_ad(task), task->store, pos,
+				     task->param, bs)) {
 			sim_task_fail(task, SAM_STAT_TASK_SET_FULL, 0);
 			return;
 		}
-		memcpy(page + offset_in_page(pos), task->param, bs);
 	}
 }
 

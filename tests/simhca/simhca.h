@@ -256,7 +256,7 @@ struct sim_target {
 };
 
 #define SIM_TARGET_BUF	SZ_8K
-#define SIM_RX_MAX	(76 + SZ_256K)
+#define SIM_RX_MAX	(76 + 20 + SZ_256K)
 
 struct sim_adapter {
 	int index;
@@ -413,13 +413,13 @@ struct sim_wqe {
 	u8 num_sge;
 	u8 status;		/* enum ib_wc_status */
 	bool signaled;
-	bool solicited;
 	bool held;
 	bool on_wire;		/* a Send whose buffers may be read again */
 	bool login;		/* a Send with a login or text request */
 	u32 key;
 	u32 csum;
 	u32 bytes;
+	u32 mappings;		/* of a Send: which SGEs hold one */
 	int access;
 	u32 staged;
 	struct sim_mr *mr;
@@ -431,6 +431,7 @@ struct sim_queue {
 	struct sim_wqe *wqes;
 	struct ib_sge *sges;
 	u32 depth;
+	u32 mask;		/* of a position: positions wrap with all bits */
 	u32 max_sge;
 	u32 head;		/* posted; producer, under lock */
 	u32 exec;		/* executed; engine */
@@ -797,6 +798,7 @@ void sim_pdu_data(struct sim_pdu *pdu, const void *data, u32 len);
 void sim_pdu_send(struct sim_conn *conn, struct sim_pdu *pdu, u64 points,
 		  int op);
 bool sim_cmdsn(struct sim_conn *conn, const struct iscsi_hdr *hdr);
+void sim_conn_missed(struct sim_conn *conn, const u8 *buf, u32 len);
 void sim_conn_violation(struct sim_conn *conn, enum sim_counter c,
 			const char *fmt, ...) __printf(3, 4);
 #define sim_proto(conn, ...) \
@@ -838,6 +840,8 @@ void sim_stores_free(struct sim_adapter *ad);
 u64 sim_store_size(struct sim_adapter *ad);
 void *sim_store_page(struct sim_adapter *ad, struct sim_store *store, u64 pos,
 		     bool alloc);
+bool sim_store_write(struct sim_adapter *ad, struct sim_store *store, u64 pos,
+		     const void *data, u32 len);
 void sim_store_unmap(struct sim_store *store, u64 pos, u64 len);
 
 bool sim_shared(void);

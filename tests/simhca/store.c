@@ -106,6 +106,34 @@ void *sim_store_page(struct sim_adapter *ad, struct sim_store *store, u64 pos,
 	return xa_is_err(old) ? NULL : page_address(old);
 }
 
+/**
+ * sim_store_write - put data where they belong
+ * @ad: the adapter
+ * @store: the store
+ * @pos: position in bytes
+ * @data: the data
+ * @len: how many bytes
+ *
+ * Engine context.
+ *
+ * Return: false where there was no memory for all of them.
+ */
+bool sim_store_write(struct sim_adapter *ad, struct sim_store *store, u64 pos,
+		     const void *data, u32 len)
+{
+	void *page;
+	u32 n;
+
+	for (; len; pos += n, data += n, len -= n) {
+		n = min_t(u32, len, PAGE_SIZE - offset_in_page(pos));
+		page = sim_store_page(ad, store, pos, true);
+		if (!page)
+			return false;
+		memcpy(page + offset_in_page(pos), data, n);
+	}
+	return true;
+}
+
 static void free_page_rcu(struct rcu_head *head)
 {
 	__free_page(container_of(head, struct page, rcu_head));

@@ -64,6 +64,7 @@ struct sim_pdu *sim_pdu_start(struct sim_conn *conn, u8 opcode, u32 data_room)
 	sim_timer_init(&pdu->timer, pdu_timer);
 	pdu->conn = conn;
 	pdu->len = HDR_LEN;
+	pdu->solicited = true;	/* RFC 7145 sends all of them as SendSE */
 	pdu->buf[0] = ISCSI_CTRL;
 	sim_pdu_bhs(pdu)->opcode = opcode;
 	sim_pdu_bhs(pdu)->flags = ISCSI_FLAG_CMD_FINAL;
@@ -266,8 +267,9 @@ static struct sim_pdu *rekey(struct sim_pdu *pdu, const char *text)
 		return pdu;
 	out = copy->buf + HDR_LEN;
 	for (pair = pdu->buf + HDR_LEN; pair < end; pair += n) {
-		n = strlen(pair) + 1;
-		if (!strncmp(pair, text, name))
+		/* the last one may go on in the next PDU */
+		n = min_t(u32, strnlen(pair, end - pair) + 1, end - pair);
+		if (n > name && !strncmp(pair, text, name))
 			continue;
 		memcpy(out + len, pair, n);
 		len += n;
@@ -357,6 +359,7 @@ static struct sim_pdu *corrupt(struct sim_conn *conn, struct sim_pdu *pdu)
 
 static void transmit(struct sim_conn *conn, struct sim_pdu *pdu)
 {
+	bool rsp = sim_pdu_bhs(pdu)->opcode == ISCSI_OP_SCSI_CMD_RSP;
 	u32 itt;
 
 	stamp(conn, pdu);
@@ -365,7 +368,8 @@ static void transmit(struct sim_conn *conn, struct sim_pdu *pdu)
 		pdu = corrupt(conn, pdu);
 	if (!pdu)
 		return;
-	conn->last_itt = itt;
+	if (rsp)
+		conn->last_itt = itt;
 	if (pdu->invalidate && !pdu->lie)
 		conn->dead_key = pdu->inv_key;
 	deliver(conn, pdu);
@@ -624,6 +628,24 @@ bool sim_cmdsn(struct sim_conn *conn, const struct iscsi_hdr *hdr)
 	if ((s32)(sn - conn->exp_cmdsn) >= 0)
 		conn->exp_cmdsn = sn + 1;
 	return false;
+}
+
+/**
+ * sim_conn_missed - a PDU was lost on its way
+ * @conn: the connection
+ * @buf: the PDU
+ * @len: its length
+ *
+ * What the initiator numbers next is not wrong for that.  Engine context.
+ */
+void sim_conn_missed(struct sim_conn *conn, const u8 *buf, u32 len)
+{
+	const struct iscsi_hdr *hdr =
+		(const struct iscsi_hdr *)(buf + sizeof(struct iser_ctrl));
+
+	if (len >= HDR_LEN &&
+	    (hdr->opcode & ISCSI_OPCODE_MASK) != ISCSI_OP_SCSI_DATA_OUT)
+		sim_cmdsn(conn, hdr);
 }
 
 /* The receives of an iSER initiator need not be longer than this */
@@ -956,7 +978,9 @@ struct sim_conn *sim_conn_open(struct sim_qp *qp, int portal)
 	conn->window = sim_knob(ad, window);
 	conn->invalidate = sim_knob(ad, remote_inv) &&
 			   qp->connect_flags_valid &&
-			   !(qp->connect_flags & ISER_SEND_W_INV_NOT_SUP);
+			   !(qp->connect_flags & ISER_SEND_W_INV_NOT_SUP) &&
+			   !(sim_knob(ad, rep_flags) &
+			     ISERT_SEND_W_INV_NOT_USED);
 	if (qp->connect_flags_valid && (qp->connect_flags & 0x3f))
 		sim_proto(conn, "connect: private data flags are %#x",
 			  qp->connect_flags);

@@ -122,27 +122,10 @@ static u32 expected(struct sim_task *task)
 	return min_t(u64, task->edtl, task->len);
 }
 
-static bool to_media(struct sim_task *task, u32 off, const u8 *data, u32 len)
-{
-	struct sim_adapter *ad = task->conn->ad;
-	u32 n, in_page;
-	u8 *page;
-
-	for (; len; off += n, data += n, len -= n) {
-		in_page = offset_in_page(task->pos + off);
-		n = min_t(u32, len, PAGE_SIZE - in_page);
-		page = sim_store_page(ad, task->store, task->pos + off, true);
-		if (!page)
-			return false;
-		memcpy(page + in_page, data, n);
-	}
-	return true;
-}
-
 /* Data that came with PDUs. */
 static void take_data(struct sim_task *task, u32 off, const u8 *data, u32 len)
 {
-	if (off + len > expected(task))
+	if ((u64)off + len > expected(task))
 		len = off < expected(task) ? expected(task) - off : 0;
 	if (task->status || !len)
 		return;
@@ -150,12 +133,16 @@ static void take_data(struct sim_task *task, u32 off, const u8 *data, u32 len)
 		memcpy(task->param + off, data, len);
 	else if (task->xfer == SIM_XFER_MEDIA_OUT &&
 		 !sim_knob(task->conn->ad, null_data) &&
-		 !to_media(task, off, data, len))
+		 !sim_store_write(task->conn->ad, task->store, task->pos + off,
+				  data, len))
 		sim_task_fail(task, SAM_STAT_TASK_SET_FULL, 0);
 	task->moved += len;
 }
 
-/* One RDMA operation, within one page of the medium. */
+/*
+ * One RDMA operation, within one page of the medium.  For one that there is no
+ * memory for the initiator may ask again.
+ */
 static bool media_piece(struct sim_task *task, u32 key, u64 va, u32 off, u32 n,
 			bool write)
 {
@@ -170,8 +157,8 @@ static bool media_piece(struct sim_task *task, u32 key, u64 va, u32 off, u32 n,
 	else if (in)
 		page = page_address(ZERO_PAGE(0));
 	else
-		return false;
-	return sim_qp_rdma(task->conn->qp, key, va, page, n, write);
+		sim_task_fail(task, SAM_STAT_TASK_SET_FULL, 0);
+	return !page || sim_qp_rdma(task->conn->qp, key, va, page, n, write);
 }
 
 static bool move_media(struct sim_task *task, u32 key, u64 va, u32 off,
@@ -181,7 +168,7 @@ static bool move_media(struct sim_task *task, u32 key, u64 va, u32 off,
 
 	if (sim_knob(task->conn->ad, null_data))
 		return sim_qp_rdma(task->conn->qp, key, va, NULL, len, write);
-	for (; len; off += n, va += n, len -= n) {
+	for (; len && !task->status; off += n, va += n, len -= n) {
 		n = min_t(u32, len,
 			  PAGE_SIZE - offset_in_page(task->pos + off));
 		if (!media_piece(task, key, va, off, n, write))
@@ -595,8 +582,11 @@ void sim_task_rx(struct sim_conn *conn, u8 *buf, u32 len)
 	sim_count_n(conn->ad, bytes_immediate, dlen);
 	sim_fault(conn->ad, points, task->cdb[0], &task->act);
 	if (task->act.verb == SIM_DO_reject) {
-		sim_send_reject(conn, req, task->act.val);
+		u8 reason = task->act.val;
+
+		/* first, as the Reject may be made the answer to any task */
 		sim_task_free(task);
+		sim_send_reject(conn, req, reason);
 		return;
 	}
 	if (!task->await_data)

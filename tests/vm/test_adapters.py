@@ -42,7 +42,7 @@ KINDS = {
     "slow to connect": {"connect_delay_us": 200000, "login_delay_us": 200000},
     "slow target": {"rsp_delay_us": 5000},
     "no remote invalidation": {"remote_inv": 0},
-    "no remote invalidation, and saying so": {"remote_inv": 0, "rep_flags": 0},
+    "no remote invalidation, and saying so": {"rep_flags": 0xc0},
     "no private data": {"remote_inv": 0, "rep_flags": -1},
     "all flags": {"rep_flags": 0xff},
     "no immediate data": {"imm_data": 0},

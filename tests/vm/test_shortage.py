@@ -2,7 +2,7 @@
 """Memory runs out, at each place of the module that needs any, in turn.
 
 Normally: a target is asked what it has; a session is made, moves data, much at once and with
-Data-Outs, too, is reset, loses its connection, moves data again and goes. Once that is only
+Data-Outs, too, is reset, loses its connection, moves data again and goes. Twice that is only
 watched, for the places; then one allocation below one of them fails in each of these parts.
 Until then commands may fail; at the end data are right, the rules of the verbs were kept, and
 nothing is left. And so for each allocation of the module's load.
