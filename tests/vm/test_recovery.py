@@ -23,6 +23,7 @@ IO = ("fio --name=io --filename={disk} --rw=randwrite --bs=16k --size=32m --io_s
       "--verify=crc32c --verify_backlog=128 --verify_fatal=1 --allow_file_create=0 "
       "--output=/dev/null")
 WARM_UP, AFTER = 3, 5
+ENOUGH = "/tmp/enough"
 
 # waits for both paths
 READY = """
@@ -134,7 +135,8 @@ def ride_out(initiator, stays, goes, take, give):
     """I/O over the paths of two sessions, one of which is taken away and given back."""
     guest = initiator.guest
     with multipath(guest) as disk:
-        io = guest.spawn(IO.format(disk=disk, seconds=WARM_UP + 25 + AFTER))
+        io = guest.spawn(f"rm -f {ENOUGH}; until [ -e {ENOUGH} ]; do "
+                         f"{IO.format(disk=disk, seconds=10)} || exit; done")
         time.sleep(WARM_UP)
         take()
         initiator.wait_for(goes, "FAILED", 60)
@@ -146,8 +148,9 @@ def ride_out(initiator, stays, goes, take, give):
         initiator.wait_for(goes, "LOGGED_IN", 90)
         guest.run(READY, timeout=60)
         again = written(guest, goes.disk)
-        time.sleep(1)
+        time.sleep(AFTER)
         assert written(guest, goes.disk) > again and io.poll() is None
+        guest.run(f"touch {ENOUGH}")
         io.wait(timeout=120)
 
 
