@@ -343,6 +343,20 @@ def prepare(guest, stock, number=1):
     return built, fabric.up(guest, number)
 
 
+ENOUGH = "/tmp/enough"
+
+
+def again_and_again(guest, command):
+    """Begin to run a command, once it has ended anew, until it was enough(); the job."""
+    return guest.spawn(f"rm -f {ENOUGH}; until [ -e {ENOUGH} ]; do {command} || exit; done")
+
+
+def enough(guest, job, timeout):
+    """Let the command that was begun so end, with an error if it had one."""
+    guest.run(f"touch {ENOUGH}")
+    job.wait(timeout=timeout)
+
+
 def more(before, after, allowed=0):
     """What there is more of than there was."""
     return {name: (before.get(name, 0), count) for name, count in after.items()

@@ -20,7 +20,7 @@ import pytest
 
 from iserlab.hostile import GUEST, OTHER, TARGET
 from iserlab.target import Target
-from rig import IQN, REPO, in_the_end, more
+from rig import IQN, REPO, again_and_again, enough, in_the_end, more
 
 KERNELS = ("6.1", "6.12")    # all with --all
 SAMPLE = 16
@@ -28,7 +28,7 @@ ALWAYS = ("write after a read", "write after a read, invalidated",
           "test_nothing_is_left_of_all_that")
 LENGTH = 65536
 BLOCK, OTHER_BLOCK = 16384, 20480
-VICTIM, LOOK, ENOUGH = "/tmp/victim.py", "/tmp/look", "/tmp/enough"
+VICTIM, LOOK = "/tmp/victim.py", "/tmp/look"
 # An attack takes a while in which it does not answer pings.
 SETTINGS = {"node.session.iscsi.DefaultTime2Wait": 0, "node.conn[0].timeo.login_timeout": 4,
             "node.conn[0].timeo.noop_out_interval": 15, "node.conn[0].timeo.noop_out_timeout": 15}
@@ -278,7 +278,6 @@ class Battle:
         before = initiator.resources()
         pair.target.serve(target)
         pair.hostile.start()
-        pair.near.run(f"rm -f {ENOUGH}")
         pair.near.put(REPO / "tests" / "vm" / "guest" / "victim.py", VICTIM)
         there = pair.hostile.portal
         sessions = [session for login in ((IQN, pair.portal, HONESTLY),
@@ -287,19 +286,15 @@ class Battle:
                     for session in initiator.login(*login)]
         memory, begun = initiator.memory(), pair.near.mark()
         slowest = SLOWEST * pair.near.kernel.patience
-        io = pair.near.spawn(f"""
-            until [ -e {ENOUGH} ]; do
-                fio --name=io --thread --filename={sessions[0].disk} --rw=randwrite --bs=16k \\
-                    --size=4m --verify=crc32c --ioengine=libaio --iodepth=4 --direct=1 \\
-                    --thinktime=10ms --max_latency={slowest}s --allow_file_create=0 \\
-                    --output=/dev/null || exit
-            done""")
+        io = again_and_again(
+            pair.near, f"fio --name=io --thread --filename={sessions[0].disk} --rw=randwrite "
+            "--bs=16k --size=4m --verify=crc32c --ioengine=libaio --iodepth=4 --direct=1 "
+            f"--thinktime=10ms --max_latency={slowest}s --allow_file_create=0 --output=/dev/null")
         return cls(pair, io, *sessions, before, memory, begun)
 
     def end(self):
         """The honest target was honest to the end, and all goes."""
-        self.pair.near.run(f"touch {ENOUGH}")
-        self.io.wait(timeout=120)
+        enough(self.pair.near, self.io, timeout=120)
 
     def guest(self, **settings):
         """A session for one test."""

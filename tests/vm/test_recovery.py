@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from iserlab import simhca
 from iserlab.paths import REPO
 from iserlab.target import Portal, Target
-from rig import IQN
+from rig import IQN, again_and_again, enough
 
 SAMPLE = {"6.1": 4}
 
@@ -23,7 +23,6 @@ IO = ("fio --name=io --filename={disk} --rw=randwrite --bs=16k --size=32m --io_s
       "--verify=crc32c --verify_backlog=128 --verify_fatal=1 --allow_file_create=0 "
       "--output=/dev/null")
 WARM_UP, AFTER = 3, 5
-ENOUGH = "/tmp/enough"
 
 # waits for both paths
 READY = """
@@ -135,8 +134,7 @@ def ride_out(initiator, stays, goes, take, give):
     """I/O over the paths of two sessions, one of which is taken away and given back."""
     guest = initiator.guest
     with multipath(guest) as disk:
-        io = guest.spawn(f"rm -f {ENOUGH}; until [ -e {ENOUGH} ]; do "
-                         f"{IO.format(disk=disk, seconds=10)} || exit; done")
+        io = again_and_again(guest, IO.format(disk=disk, seconds=10))
         time.sleep(WARM_UP)
         take()
         initiator.wait_for(goes, "FAILED", 60)
@@ -150,8 +148,7 @@ def ride_out(initiator, stays, goes, take, give):
         again = written(guest, goes.disk)
         time.sleep(AFTER)
         assert written(guest, goes.disk) > again and io.poll() is None
-        guest.run(f"touch {ENOUGH}")
-        io.wait(timeout=120)
+        enough(guest, io, timeout=120)
 
 
 def written(guest, disk):

@@ -12,7 +12,7 @@ import re
 import pytest
 
 from iserlab.target import Disk, Target
-from rig import IQN
+from rig import IQN, again_and_again, enough
 
 SAMPLE = {"6.1": 3}
 
@@ -90,18 +90,15 @@ def test_short_read_reports_the_residual(lun):
 @pytest.mark.parametrize("what", ("device", "target"))
 def test_reset_under_verified_io(lun, what):
     """I/O that a reset interrupts is done again; nothing is lost."""
-    io = lun.host.guest.spawn(f"""
-        rm -f /tmp/enough
-        until [ -e /tmp/enough ]; do
-            fio --name=io --filename={lun.device} --rw=randwrite --bs=16k --size=24m \\
-                --ioengine=libaio --iodepth=32 --direct=1 --verify=crc32c --thread \\
-                --allow_file_create=0 --output=/dev/null || exit
-        done""")
+    guest = lun.host.guest
+    io = again_and_again(
+        guest, f"fio --name=io --filename={lun.device} --rw=randwrite --bs=16k --size=24m "
+        "--ioengine=libaio --iodepth=32 --direct=1 --verify=crc32c --thread "
+        "--allow_file_create=0 --output=/dev/null")
     before = lun.host.initiator.statistics(lun.session)["tmfcmd_pdus"]
     for _ in range(4):
         lun.run(f"sleep 0.7; sg_reset --{what} $DEVICE", timeout=90)
         assert io.poll() is None, "I/O has ended"
     assert lun.host.initiator.statistics(lun.session)["tmfcmd_pdus"] >= before + 4
-    lun.run("touch /tmp/enough")
-    io.wait(timeout=180)
+    enough(guest, io, timeout=180)
     assert lun.session.number in [each.number for each in lun.host.initiator.sessions()]
