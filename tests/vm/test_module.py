@@ -37,8 +37,10 @@ def test_the_loaded_module_is_the_one_under_test(host):
 def test_load_and_unload_twenty_times(host):
     """The transport goes each time. Whether memory stays is for kmemleak to say, if it is there."""
     host.initiator.unload()
+    before = host.initiator.resources()
     host.guest.run("for round in $(seq 20); do modprobe ib_iser && rmmod ib_iser || exit; done",
                    timeout=120)
+    assert host.initiator.resources() == before
     assert host.guest.run("[ -e /sys/class/iscsi_transport/iser ]", check=False).status == 1
 
 
