@@ -93,14 +93,14 @@ static void overflow(struct sim_cq *cq, struct sim_qp *qp)
  * @cq: the completion queue
  * @qp: the queue pair
  * @pos: position of the work request in its queue
- * @recv: it is of the receive queue
- * @solicited: counts as a solicited event
+ * @recv: it is of the receive queue, and counts as a solicited event, as RFC
+ *	7145 has the target send all its PDUs so
  * @wc: the completion; wr_id, status and what depends on the opcode are set
  *
  * Engine context.
  */
 void sim_cq_push(struct sim_cq *cq, struct sim_qp *qp, u32 pos, bool recv,
-		 bool solicited, const struct ib_wc *wc)
+		 const struct ib_wc *wc)
 {
 	bool notify = false, first_overflow = false, lost = false;
 	struct sim_cqe *cqe;
@@ -125,7 +125,7 @@ void sim_cq_push(struct sim_cq *cq, struct sim_qp *qp, u32 pos, bool recv,
 		cq->overflowed = true;
 		first_overflow = true;
 	}
-	if (cq->armed && (solicited || !cq->solicited_only ||
+	if (cq->armed && (recv || !cq->solicited_only ||
 			  wc->status != IB_WC_SUCCESS)) {
 		cq->armed = false;
 		notify = true;

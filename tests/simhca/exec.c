@@ -205,11 +205,11 @@ static void complete_send(struct sim_qp *qp, u32 pos, enum ib_wc_status status)
 		.byte_len = wqe->bytes,
 	};
 
-	sim_cq_push(qp->send_cq, qp, pos, false, false, &wc);
+	sim_cq_push(qp->send_cq, qp, pos, false, &wc);
 }
 
 static void complete_recv(struct sim_qp *qp, enum ib_wc_status status,
-			  u32 len, bool solicited, bool inv, u32 key)
+			  u32 len, bool inv, u32 key)
 {
 	struct ib_wc wc = {
 		.wr_id = wqe_at(&qp->rq, qp->rq.exec)->wr_id,
@@ -221,7 +221,7 @@ static void complete_recv(struct sim_qp *qp, enum ib_wc_status status,
 		.port_num = 1,
 	};
 
-	sim_cq_push(qp->recv_cq, qp, qp->rq.exec++, true, solicited, &wc);
+	sim_cq_push(qp->recv_cq, qp, qp->rq.exec++, true, &wc);
 }
 
 /* Read a Send's buffers once more.  Return false where they are gone. */
@@ -515,7 +515,7 @@ static void land(struct sim_qp *qp, struct sim_pdu *pdu)
 		remote_fault(qp);
 		return;
 	}
-	complete_recv(qp, status, pdu->len, pdu->solicited,
+	complete_recv(qp, status, pdu->len,
 		      pdu->invalidate && !pdu->silent, pdu->inv_key);
 	if (status != IB_WC_SUCCESS)
 		sim_qp_fail(qp);
@@ -666,7 +666,7 @@ static void flush(struct sim_qp *qp)
 	/* pairs with post_one_recv() */
 	while (rq->exec != smp_load_acquire(&rq->head)) {
 		sim_count(qp->ad, wr_flushed);
-		complete_recv(qp, IB_WC_WR_FLUSH_ERR, 0, false, false, 0);
+		complete_recv(qp, IB_WC_WR_FLUSH_ERR, 0, false, 0);
 	}
 }
 

@@ -451,7 +451,6 @@ struct sim_pdu {
 	bool wrong;		/* a fault chose the key to invalidate */
 	bool lie;
 	bool silent;
-	bool solicited;
 	u32 inv_key;
 	u32 len;
 	u8 buf[];		/* iSER header, BHS, data */
@@ -547,7 +546,7 @@ int sim_destroy_cq(struct ib_cq *ib, struct ib_udata *udata);
 int sim_poll_cq(struct ib_cq *ib, int n, struct ib_wc *wc);
 int sim_req_notify_cq(struct ib_cq *ib, enum ib_cq_notify_flags flags);
 void sim_cq_push(struct sim_cq *cq, struct sim_qp *qp, u32 pos, bool recv,
-		 bool solicited, const struct ib_wc *wc);
+		 const struct ib_wc *wc);
 void sim_cq_purge(struct sim_cq *cq, struct sim_qp *qp);
 void sim_cq_event(struct sim_cq *cq, enum ib_event_type type);
 

@@ -64,7 +64,6 @@ struct sim_pdu *sim_pdu_start(struct sim_conn *conn, u8 opcode, u32 data_room)
 	sim_timer_init(&pdu->timer, pdu_timer);
 	pdu->conn = conn;
 	pdu->len = HDR_LEN;
-	pdu->solicited = true;	/* RFC 7145 sends all of them as SendSE */
 	pdu->buf[0] = ISCSI_CTRL;
 	sim_pdu_bhs(pdu)->opcode = opcode;
 	sim_pdu_bhs(pdu)->flags = ISCSI_FLAG_CMD_FINAL;
