@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import boot, host, qemu, reports, rootfs
+from .fabric import MTU
 from .paths import CACHE, LabError
 
 HEAD = struct.Struct(">IcI")
@@ -342,8 +343,10 @@ class Guest:
             wire = net.plug(self)
             side = net.sockets.index(wire)
             back = f"dgram,id=net{number},local.type=fd,local.str={wire.fileno()}"
+        # receives into pages of its own, not those of a pool
+        plain = f"mrg_rxbuf=off,host_mtu={MTU}," if self.kernel.page_pools else ""
         return [*sink, "-netdev", back, "-device",
-                f"virtio-net-pci,id=nic{number},netdev=net{number},romfile=,"
+                f"virtio-net-pci,id=nic{number},netdev=net{number},romfile=,{plain}"
                 f"mac=52:54:00:00:{side:02x}:{number:02x}"]
 
     def _cmdline(self):

@@ -22,6 +22,7 @@ from .paths import CACHE, LabError, cached, digest, say
 STOCK = {"6.1": "linux-image-amd64", "6.12": "linux-image-6.12-amd64"}
 # built with tests/debug.config
 OWN = {"debug": "6.12", "mainline": "mainline"}
+VIRTIO_NET = "drivers/net/virtio_net.c"
 PATIENCE = 4    # checks of each access to memory and of each lock take their time
 
 # The parts of a stock kernel that a guest can need. Leaving out graphics,
@@ -49,6 +50,15 @@ class Kernel:
     def checks(self):
         """Whether it has what tests/debug.config asks for: lockdep, kmemleak and so on."""
         return self.source is not None
+
+    @property
+    def page_pools(self):
+        """Whether its virtio-net receives into page pools, as mainline does.
+
+        rxe does not go with that: when a queue pair fails it frees the packets that wait with
+        interrupts off, which page pools do not allow, and can hang.
+        """
+        return self.checks and "page_pool_create" in (self.source / VIRTIO_NET).read_text()
 
     @property
     def module_dir(self):
