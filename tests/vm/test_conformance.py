@@ -15,7 +15,8 @@ from rig import IQN
 KERNELS = ("6.12",)
 # The test of EXTENDED COPY sends 1 MiB whatever the limit of the device is that it was told, and
 # LIO has a work item on its stack for it, which DEBUG_OBJECTS reports below a lock of its own.
-WITHOUT_COPY = "for each in /sys/kernel/config/target/core/*/*/attrib/emulate_3pc; do " \
+WITHOUT_COPY = "shopt -s nullglob; " \
+    "for each in /sys/kernel/config/target/core/*/*/attrib/emulate_3pc; do " \
     "echo 0 >$each || exit; done"
 
 
