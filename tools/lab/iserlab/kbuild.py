@@ -2,10 +2,9 @@
 """Kernels that the lab builds itself from Debian's linux-source packages.
 
 Normally: the source package is unpacked once per version, and a kernel is
-configured from `tinyconfig` plus a fragment of ours and built out of that
-tree. The lab checks that each line of the fragment took effect; in mainline,
-where options come and go and which has a second fragment, it only says which
-did not.
+configured from `tinyconfig` plus fragments of ours and built out of that
+tree. The lab checks that each line of them took effect; in mainline, where
+options come and go, it only says which did not.
 
 Recovery: trees carry the version in their names and builds the hash of the
 fragments, too; what was interrupted is begun again.
@@ -17,8 +16,8 @@ import shutil
 from . import apt, host, images
 from .paths import CACHE, REPO, LabError, cached, cached_in_place, digest, say
 
-FRAGMENT = REPO / "tests" / "debug.config"
-FRAGMENTS = {"6.12": (FRAGMENT,), "mainline": (FRAGMENT, REPO / "tests" / "mainline.config")}
+DEBUG, MAINLINE = REPO / "tests" / "debug.config", REPO / "tests" / "mainline.config"
+FRAGMENTS = {"6.12": (DEBUG,), "mainline": (DEBUG, MAINLINE)}
 
 
 class Unavailable(LabError):
@@ -137,7 +136,8 @@ def configure(name, tree, base, strict=True):
     kmake(tree, base, "olddefconfig")
     lost = ineffective(wanted, (base / ".config").read_text(encoding="utf-8"))
     if lost:
-        told = f"no effect in {tree.name}: {', '.join(lost)}"
+        files = " and ".join(fragment.name for fragment in FRAGMENTS[name])
+        told = f"{files}: no effect in {tree.name}: {', '.join(lost)}"
         if strict:
             raise LabError(told)
         say(told)

@@ -20,7 +20,7 @@ from . import apt, host, images, kbuild
 from .paths import CACHE, LabError, cached, digest, say
 
 STOCK = {"6.1": "linux-image-amd64", "6.12": "linux-image-6.12-amd64"}
-# built with tests/debug.config
+# built with tests/debug.config, see kbuild.py
 OWN = {"debug": "6.12", "mainline": "mainline"}
 VIRTIO_NET = "drivers/net/virtio_net.c"
 PATIENCE = 4    # checks of each access to memory and of each lock take their time
