@@ -68,7 +68,7 @@ static void pool_does_not_grow_for_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ISER_MR_FIRST, rig->conn->nr_mrs);
 }
 
-/* A command that finds none is put off; then there are more */
+/* A command that finds none is put off until there are more */
 static void none_is_busy_then_more(struct kunit *test)
 {
 	struct rig *rig = rig_make(test, .tasks = 32);
@@ -80,6 +80,7 @@ static void none_is_busy_then_more(struct kunit *test)
 	mutex_lock(&conn->mutex);
 	for (i = 0; i < ISER_MR_FIRST; i++)
 		imr[i] = get(conn);
+	KUNIT_EXPECT_EQ(test, SCSI_MLQUEUE_TARGET_BUSY, rig_queue(rig, sc));
 	mutex_unlock(&conn->mutex);
 	rig_settle();
 	KUNIT_EXPECT_EQ(test, 2 * ISER_MR_FIRST, conn->nr_mrs);
@@ -149,6 +150,8 @@ static void growth_pauses(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&conn->mr_grow));
 	flush_delayed_work(&conn->mr_grow);
 	KUNIT_EXPECT_EQ(test, 2 * ISER_MR_FIRST, conn->nr_mrs);
+	/* Then it is as before */
+	KUNIT_EXPECT_FALSE(test, conn->mr_short);
 	for (i = 0; i < ISER_MR_FIRST; i++)
 		put(conn, imr[i]);
 }

@@ -381,8 +381,8 @@ struct iser_link {
  * @mr_all: all of them; only who starts the connection, then @mr_grow, then the
  *	teardown touch it
  * @nr_mrs: number of them
- * @mr_short: it was said that there can't be more, so that one asks less often;
- *	written by who may touch @mr_all
+ * @mr_short: when it was last tried there were not as many as wanted, which was
+ *	said, and one asks less often; written by who may touch @mr_all
  * @mr_grow: makes more
  * @unasked: how many PDUs that answer no request are too many
  * @released: woken when a command that was aborted is finished

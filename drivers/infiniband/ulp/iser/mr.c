@@ -97,7 +97,8 @@ static void iser_mr_short(struct iser_conn *conn, int err)
  * @target: how many it is to have
  *
  * What it has is enough to go on with, if that is any: it is said once when
- * the device has no more, which makes commands wait for each other.
+ * the device has no more, which makes commands wait for each other, and again
+ * when it had some meanwhile.
  *
  * Context: may sleep.
  * Return: 0; -ENOTCONN if the connection goes down; or another negative errno,
@@ -120,6 +121,7 @@ int iser_mr_grow(struct iser_conn *conn, unsigned int target)
 		llist_add(&imr->free, &conn->mr_free);
 		WRITE_ONCE(conn->nr_mrs, conn->nr_mrs + 1);
 	}
+	WRITE_ONCE(conn->mr_short, false);
 	return 0;
 }
 
