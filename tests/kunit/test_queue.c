@@ -525,8 +525,12 @@ static void session_fits_the_device(struct kunit *test)
 	struct iser_limits *lim = &rig->conn->limits;
 	const struct iser_limits enough = *lim;
 
-	lim->cmds = rig->session->cmds_max - 1;
+	lim->cmds_max = rig->session->cmds_max - 1;
 	KUNIT_EXPECT_EQ(test, -EINVAL, rig_bind(rig));
+	*lim = enough;
+	/* It could do more, but has no room */
+	lim->cmds = rig->session->cmds_max - 1;
+	KUNIT_EXPECT_EQ(test, -ENOMEM, rig_bind(rig));
 	*lim = enough;
 	lim->mr_pages_max = rig->shost->sg_tablesize - 1;
 	KUNIT_EXPECT_EQ(test, -EINVAL, rig_bind(rig));
@@ -539,6 +543,7 @@ static void session_fits_the_device(struct kunit *test)
 	*lim = enough;
 
 	/* Just enough */
+	lim->cmds_max = rig->session->cmds_max;
 	lim->cmds = rig->session->cmds_max;
 	lim->mr_pages_max = rig->shost->sg_tablesize;
 	lim->sectors_max = rig->shost->max_sectors;

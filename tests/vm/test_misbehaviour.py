@@ -300,6 +300,9 @@ AT_RECONNECT = {what: (rules, said) for what, rules, said in MAYBE if what in (
     "cannot be reached", "no answer to a connect", "adapter goes while it connects",
     "QP fails during login", "closed at once", "lost during login", "half a login response",
     "no login response", "login refused for now", "login response is lost")}
+# as often as it takes for fewer commands than the session has
+AT_RECONNECT["short queues"] = ("at=create_qp count=3 do=fail errno=ENOMEM",
+                                "has no room for this session at the moment")
 AT_RECONNECT["no receive"] = ("at=post_recv nth=3 do=fail errno=EINVAL", "can't post receives")
 
 # While somebody asks what there is.

@@ -254,7 +254,10 @@ static void iser_drain(struct iser_conn *conn, bool lost)
 	ib_drain_qp(conn->qp);
 	ib_drain_qp(conn->qp);
 	iser_report(conn);
-	/* Gone before the memory is let go, should a sick device not drain */
+	/*
+	 * Gone before the memory is let go, so that a sick device that does not
+	 * drain can't write to it
+	 */
 	iser_qp_destroy(conn);
 	iser_tasks_release_all(conn);
 }
@@ -742,6 +745,16 @@ void iser_endpoints_destroy(void)
 	}
 }
 
+/* Its queues may have been halved until there was room for them */
+static int iser_room_check(struct iser_conn *conn, unsigned int cmds)
+{
+	if (cmds <= conn->limits.cmds)
+		return 0;
+	iser_err(conn, "%s has no room for this session at the moment: it has %u commands, there is room for %u\n",
+		 dev_name(&conn->device->dev), cmds, conn->limits.cmds);
+	return -ENOMEM;
+}
+
 /* A session goes on over whatever it reconnects through: is that enough? */
 static int iser_limits_check(struct iser_conn *conn,
 			     struct iscsi_session *session)
@@ -753,7 +766,7 @@ static int iser_limits_check(struct iser_conn *conn,
 	unsigned int longest = min(shost->max_segment_size,
 				   shost->max_sectors << SECTOR_SHIFT);
 
-	if (session->cmds_max <= lim->cmds &&
+	if (session->cmds_max <= lim->cmds_max &&
 	    shost->sg_tablesize <= lim->mr_pages_max &&
 	    shost->max_sectors <= lim->sectors_max &&
 	    longest <= segment &&
@@ -765,7 +778,7 @@ static int iser_limits_check(struct iser_conn *conn,
 	iser_err(conn, "%s can't carry this session: it has %u commands of %u sectors in %u segments (of %u bytes, boundary %#lx), the device %u of %u in %u (%u, %#lx); log out and in again\n",
 		 dev_name(&conn->device->dev), session->cmds_max,
 		 shost->max_sectors, shost->sg_tablesize, longest,
-		 shost->virt_boundary_mask, lim->cmds, lim->sectors_max,
+		 shost->virt_boundary_mask, lim->cmds_max, lim->sectors_max,
 		 lim->mr_pages_max, segment, lim->virt_boundary);
 	return -EINVAL;
 }
@@ -792,6 +805,8 @@ static int iser_bind_locked(struct iser_conn *conn, struct iscsi_conn *iscsi)
 	if (conn->iscsi || iser_link(iscsi)->conn)
 		return -EBUSY;
 	err = iser_limits_check(conn, iscsi->session);
+	if (!err)
+		err = iser_room_check(conn, iscsi->session->cmds_max);
 	if (err)
 		return err;
 	err = iser_rings_create(conn, iscsi->session->cmds_max);

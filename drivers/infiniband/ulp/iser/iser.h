@@ -263,7 +263,8 @@ struct iser_host {
 
 /**
  * struct iser_limits - what a device can do for one connection
- * @cmds: commands outstanding
+ * @cmds: commands outstanding, for which it had room
+ * @cmds_max: what the device can do
  * @sq: send queue entries
  * @rq: receive queue entries
  * @data_sge: gather elements for data in a Send
@@ -277,6 +278,7 @@ struct iser_host {
  */
 struct iser_limits {
 	unsigned int cmds;
+	unsigned int cmds_max;
 	unsigned int sq;
 	unsigned int rq;
 	unsigned int data_sge;

@@ -92,6 +92,7 @@ int iser_limits_derive(const struct ib_device *device, struct iser_limits *lim)
 	cmds = min(cmds, wr - ISER_RX_EXTRA);
 	/* The core's CQ pool never ends looking for more than there can be */
 	cmds = min(cmds, iser_cmds_of(cqe - ISER_SQ_SPARE - ISER_RX_EXTRA, 2));
+	lim->cmds_max = cmds;
 	iser_limit_cmds(lim, cmds);
 
 	lim->data_sge = min_t(unsigned int, ISER_DATA_SGE,
