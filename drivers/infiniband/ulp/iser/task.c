@@ -54,8 +54,8 @@ static u32 iser_gen_step(struct iser_conn *conn)
  * The task tag gets a new generation, but for login and text requests, which
  * all carry the same one (RFC 7143, section 11.12.3), and no key. Nobody can
  * foresee the others: who answers with it has received the request, and so the
- * adapter has executed the registration before it. A target that could foresee the tag
- * might invalidate a key that does not live yet, and use it later.
+ * adapter has executed the registration before it. A target that could foresee
+ * the tag might invalidate a key that does not live yet, and use it later.
  *
  * Context: frwd_lock held.
  * Return: 0, or -ENOMEM (try later) when there is no
@@ -599,7 +599,7 @@ void iser_cleanup_task(struct iscsi_task *task)
 /*
  * Does a signalled Send still hold the task? Not if the device was drained as it
  * should be. (That of a PDU without a response holds the only reference that
- * there is, which is left to the end of the session.)
+ * there is, which libiscsi drops when it stops the connection.)
  */
 static bool iser_task_is_sent(struct iser_conn *conn, struct iscsi_task *task)
 {
