@@ -236,3 +236,11 @@ def test_a_report_behind_that_of_a_bug_of_others():
              "WARNING: foo.c:1 at iser_foo+0x1")
     (report,) = reports.find("".join(f"[   12.3] {line}\n" for line in lines))
     assert "iser_foo" in report
+
+
+def test_a_report_in_front_of_that_of_a_bug_of_others():
+    lines = ("kmemleak: 3 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+             "WARNING: CPU: 0 PID: 1 at drivers/infiniband/sw/rxe/rxe_task.c:1", "Call Trace:",
+             " rxe_sched_task+0x8c/0xf0", " rxe_rcv+0x7ef/0x1760")
+    (report,) = reports.find("".join(f"[   12.3] {line}\n" for line in lines))
+    assert "kmemleak" in report

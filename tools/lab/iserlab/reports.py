@@ -39,7 +39,7 @@ BENIGN = (
     (r"clocksource: .*[Ww]atchdog", "emulated clocks drift when the host is busy"),
 )
 
-# Whole reports of bugs that are not ours to mend, and why that is certain.
+# Whole reports of bugs that are not ours to mend, from the first line on, and why that is certain.
 KNOWN = (
     (r"(?s)check_flush_dependency.*Workqueue: iscsi_ctrl_\S+ __iscsi_unbind_session",
      "scsi_transport_iscsi removes a target in a workqueue for reclaim, and the SCSI layer waits "
@@ -66,7 +66,8 @@ def find(text):
         if REPORT.search(lines[number]) and not HARMLESS.search(lines[number]):
             end = _end(lines, number)
             report = "\n".join(lines[number:end])
-            known = [match.end() for pattern, _ in KNOWN if (match := re.search(pattern, report))]
+            known = [match.end() for pattern, _ in KNOWN if (match := re.search(pattern, report))
+                     and "\n" not in report[:match.start()]]
             if known:
                 # another one may begin before its last line
                 number += report.count("\n", 0, min(known)) + 1
