@@ -229,6 +229,7 @@ static void destroy(struct sim_adapter *ad)
 		platform_device_unregister(ad->pdev);
 	}
 	kvfree(ad->rxbuf);
+	kvfree(ad->againbuf);
 	xa_destroy(&ad->qps);
 	xa_destroy(&ad->mrs);
 	free_percpu(ad->counters);
@@ -243,8 +244,9 @@ static int build(struct sim_adapter *ad, const char *knobs)
 	ad->counters = __alloc_percpu(SIM_NR_COUNTERS * sizeof(u64),
 				      __alignof__(u64));
 	ad->rxbuf = kvmalloc(SIM_RX_MAX + 1, GFP_KERNEL);
+	ad->againbuf = kvmalloc(SIM_RX_MAX, GFP_KERNEL);
 	ad->wq = alloc_ordered_workqueue("%s", 0, ad->name);
-	if (!ad->counters || !ad->rxbuf || !ad->wq)
+	if (!ad->counters || !ad->rxbuf || !ad->againbuf || !ad->wq)
 		return -ENOMEM;
 	text = kstrdup(knobs ?: "", GFP_KERNEL);
 	if (!text)

@@ -71,21 +71,17 @@ static void refuse(struct sim_qp *qp, int err, const struct sim_act *act)
 	end_cm(qp);
 }
 
-/* The number of the portal behind an address, or -1 where nobody listens. */
-static int portal_of(struct sim_qp *qp)
+/* Our own address is as good as the portals that follow it. */
+static bool is_portal(struct sim_qp *qp)
 {
 	struct sockaddr_storage *ss = &qp->cm_id->remote_addr;
 	struct sockaddr_in *in = (struct sockaddr_in *)ss;
 	int host;
 
 	if (ss->ss_family != AF_INET || in->sin_port != htons(SIM_PORT))
-		return -1;
+		return false;
 	host = ntohl(in->sin_addr.s_addr) - sim_subnet(qp->ad->index);
-	/* our own address is as good as the first portal's */
-	if (host == 1)
-		return 0;
-	return host >= 2 && host < 2 + sim_knob(qp->ad, portals) ? host - 2 :
-								   -1;
+	return host >= 1 && host < 2 + sim_knob(qp->ad, portals);
 }
 
 static void accept(struct sim_qp *qp)
@@ -93,14 +89,13 @@ static void accept(struct sim_qp *qp)
 	enum ib_qp_state from = READ_ONCE(qp->state);
 	struct iser_cm_hdr hdr = {};
 	int flags = sim_knob(qp->ad, rep_flags);
-	int portal = portal_of(qp);
 
 	if (from == IB_QPS_ERR || from == IB_QPS_RESET) {
 		refuse(qp, -ECONNRESET, NULL);
 		return;
 	}
-	if (portal >= 0)
-		qp->conn = sim_conn_open(qp, portal);
+	if (is_portal(qp))
+		qp->conn = sim_conn_open(qp);
 	if (!qp->conn) {
 		refuse(qp, -ECONNREFUSED, NULL);
 		return;

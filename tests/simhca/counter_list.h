@@ -91,6 +91,7 @@ SIM_COUNTER(v_dma_unmapped)		/* the adapter touched an unmapped address */
 SIM_COUNTER(v_dma_direction)		/* or one mapped for the other direction */
 SIM_COUNTER(v_unmap_live_rkey)		/* unmapped while a valid rkey covers it */
 SIM_COUNTER(v_unmap_in_flight)		/* unmapped while a Send was unfinished */
+SIM_COUNTER(v_unmap_posted)		/* unmapped while a receive was posted */
 SIM_COUNTER(v_unmap_unknown)		/* unmapped what was not mapped */
 SIM_COUNTER(v_sync_unknown)
 SIM_COUNTER(v_dma_leak)			/* mappings left at the end */
@@ -104,6 +105,7 @@ SIM_COUNTER(v_mr_pd)			/* MR of another protection domain */
 SIM_COUNTER(v_mr_rights)		/* access that the MR does not grant */
 SIM_COUNTER(v_mr_range)			/* access outside the MR */
 SIM_COUNTER(v_mr_reg_valid)		/* REG_MR of an MR that is still valid */
+SIM_COUNTER(v_mr_unmapped)		/* REG_MR of memory that is not mapped */
 SIM_COUNTER(v_mr_restaged)		/* ib_map_mr_sg while its REG_MR was queued */
 SIM_COUNTER(v_inv_invalid)		/* LOCAL_INV of a key that is not valid */
 SIM_COUNTER(v_mr_excess_rights)		/* advertised more rights than needed */

@@ -8,8 +8,8 @@
  * in it.  No two mappings get the same address until the generation wraps, so
  * an access after dma_unmap_*() is caught exactly, as an IOMMU would catch it,
  * even if the memory has been mapped again meanwhile.  A slot also knows how
- * many valid rkeys and unfinished Sends refer to it, so that an unmap which
- * comes too early is caught too.
+ * many valid rkeys, unfinished Sends and posted receives refer to it, so that
+ * an unmap which comes too early is caught too.
  *
  *	63 ........ 49 48 ...... 32 31 ................................ 0
  *	  generation       slot      start = slot << 13, then page offset
@@ -57,8 +57,7 @@
  * @bounce: what the adapter sees instead, or NULL
  * @len: number of bytes
  * @dir: enum dma_data_direction
- * @keys: valid MRs that cover a part of it (engine)
- * @sends: unfinished Sends that gather from it (engine)
+ * @users: how many of each &enum sim_dma_user refer to it (engine)
  * @next: next free slot
  */
 struct sim_dma_map {
@@ -67,8 +66,7 @@ struct sim_dma_map {
 	void *bounce;
 	u32 len;
 	u8 dir;
-	u16 keys;
-	u16 sends;
+	u16 users[SIM_DMA_USERS];
 	u32 next;
 };
 
@@ -157,8 +155,7 @@ static u64 map_mem(struct sim_adapter *ad, void *mem, u32 len, int dir,
 	map->mem = mem;
 	map->len = len;
 	map->dir = dir;
-	map->keys = 0;
-	map->sends = 0;
+	memset(map->users, 0, sizeof(map->users));
 	map->bounce = NULL;
 	if (!coherent && sim_knob(ad, dma_bounce) && len && !slot_bounce(map)) {
 		slot_free(dma, map);
@@ -169,6 +166,29 @@ static u64 map_mem(struct sim_adapter *ad, void *mem, u32 len, int dir,
 			      offset_in_page(mem));
 	sim_gauge_inc(ad, dma_mapped);
 	return map->addr;
+}
+
+/* What ought to have come to its end before a mapping does. */
+static const struct {
+	enum sim_counter violation;
+	const char *what;
+} uses[SIM_DMA_USERS] = {
+	[SIM_DMA_KEY] = { SIM_C_v_unmap_live_rkey, "valid MR(s) cover it" },
+	[SIM_DMA_SEND] = { SIM_C_v_unmap_in_flight, "unfinished Send(s) need it" },
+	[SIM_DMA_RECV] = { SIM_C_v_unmap_posted, "posted receive(s) name it" },
+};
+
+static void check_users(struct sim_adapter *ad, struct sim_dma_map *map)
+{
+	int i, n;
+
+	for (i = 0; i < SIM_DMA_USERS; i++) {
+		n = READ_ONCE(map->users[i]);
+		if (n)
+			sim_violation(ad, uses[i].violation,
+				      "unmap of %#llx+%u while %d %s",
+				      map->addr, map->len, n, uses[i].what);
+	}
 }
 
 static void unmap_addr(struct sim_adapter *ad, u64 addr, u32 len, int dir,
@@ -183,14 +203,7 @@ static void unmap_addr(struct sim_adapter *ad, u64 addr, u32 len, int dir,
 			      addr, len, dir);
 		return;
 	}
-	if (READ_ONCE(map->keys))
-		sim_violation(ad, SIM_C_v_unmap_live_rkey,
-			      "unmap of %#llx+%u while %u valid MR(s) cover it",
-			      addr, len, map->keys);
-	if (READ_ONCE(map->sends))
-		sim_violation(ad, SIM_C_v_unmap_in_flight,
-			      "unmap of %#llx+%u while a Send is unfinished",
-			      addr, len);
+	check_users(ad, map);
 	if (map->bounce) {
 		if (from_device(dir) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 			memcpy(map->mem, map->bounce, len);
@@ -403,14 +416,15 @@ static void *mapped_at(struct sim_adapter *ad, u64 addr, u32 len, bool write)
 	return (map->bounce ?: map->mem) + off;
 }
 
-static void hold(struct sim_adapter *ad, u64 addr, int keys, int sends)
+static bool hold(struct sim_adapter *ad, u64 addr, enum sim_dma_user user,
+		 int delta)
 {
 	struct sim_dma_map *map = slot_of(&ad->dma, addr);
 
-	if (same_slot(READ_ONCE(map->addr), addr)) {
-		WRITE_ONCE(map->keys, map->keys + keys);
-		WRITE_ONCE(map->sends, map->sends + sends);
-	}
+	if (!same_slot(READ_ONCE(map->addr), addr))
+		return false;
+	WRITE_ONCE(map->users[user], map->users[user] + delta);
+	return true;
 }
 
 static int take_over(struct sim_adapter *ad)
@@ -453,8 +467,10 @@ static void *mapped_at(struct sim_adapter *ad, u64 addr, u32 len, bool write)
 	return NULL;
 }
 
-static void hold(struct sim_adapter *ad, u64 addr, int keys, int sends)
+static bool hold(struct sim_adapter *ad, u64 addr, enum sim_dma_user user,
+		 int delta)
 {
+	return true;
 }
 
 static int take_over(struct sim_adapter *ad)
@@ -505,31 +521,20 @@ void *sim_dma_at(struct sim_adapter *ad, u64 addr, u32 *len, bool write)
 }
 
 /**
- * sim_dma_hold_key - a valid MR begins or ceases to cover a mapping
+ * sim_dma_hold - something begins or ceases to need a mapping
  * @ad: the adapter
  * @addr: address in the mapping's first page or later
+ * @user: what
  * @delta: 1 or -1
  *
  * Engine context.
- */
-void sim_dma_hold_key(struct sim_adapter *ad, u64 addr, int delta)
-{
-	if (ad->dma.maps)
-		hold(ad, addr, delta, 0);
-}
-
-/**
- * sim_dma_hold_send - a Send begins or ceases to need a mapping
- * @ad: the adapter
- * @addr: address in the mapping
- * @delta: 1 or -1
  *
- * Engine context.
+ * Return: false where it is known that there is no such mapping.
  */
-void sim_dma_hold_send(struct sim_adapter *ad, u64 addr, int delta)
+bool sim_dma_hold(struct sim_adapter *ad, u64 addr, enum sim_dma_user user,
+		  int delta)
 {
-	if (ad->dma.maps)
-		hold(ad, addr, 0, delta);
+	return !ad->dma.maps || hold(ad, addr, user, delta);
 }
 
 static struct pci_dev *find_pci(const char *name)

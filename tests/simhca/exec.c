@@ -111,25 +111,6 @@ static bool sges_copy(struct sim_qp *qp, const struct ib_sge *sges, int n,
 	return true;
 }
 
-static bool sges_sum(struct sim_qp *qp, const struct ib_sge *sges, int n,
-		     u32 *sum)
-{
-	u32 off, got;
-	void *mem;
-	int i;
-
-	*sum = 0;
-	for (i = 0; i < n; i++) {
-		for (off = 0; off < sges[i].length; off += got) {
-			mem = sge_at(qp, &sges[i], off, &got, false);
-			if (!mem)
-				return false;
-			*sum = jhash(mem, got, *sum);
-		}
-	}
-	return true;
-}
-
 static u32 sges_len(const struct ib_sge *sges, int n)
 {
 	u32 len = 0;
@@ -139,42 +120,34 @@ static u32 sges_len(const struct ib_sge *sges, int n)
 	return len;
 }
 
-/* Whether a key is for whatever is mapped for the device. */
-static bool is_dma_key(struct sim_qp *qp, u32 lkey)
+/*
+ * The mappings that a work request names are needed from now on.  Only SGEs
+ * with the key for all that is mapped name some; others name an MR's memory.
+ */
+static void hold(struct sim_qp *qp, struct sim_queue *q, u32 pos,
+		 enum sim_dma_user user)
 {
-	struct sim_mr *mr;
-
-	if (lkey == SIM_LOCAL_DMA_LKEY)
-		return qp->ib.device->local_dma_lkey;
-	mr = sim_mr_by_key(qp->ad, lkey);
-	return mr && mr->dma_mr;
-}
-
-/* The mappings of a Send are needed until it is acknowledged. */
-static void hold_send(struct sim_qp *qp, u32 pos)
-{
-	struct sim_wqe *wqe = wqe_at(&qp->sq, pos);
-	struct ib_sge *sge = sges_at(&qp->sq, pos);
+	struct sim_wqe *wqe = wqe_at(q, pos);
+	struct ib_sge *sge = sges_at(q, pos);
 	int i;
 
 	wqe->mappings = 0;
-	for (i = 0; i < wqe->num_sge; i++) {
-		if (!is_dma_key(qp, sge[i].lkey))
-			continue;
-		wqe->mappings |= BIT(i);
-		sim_dma_hold_send(qp->ad, sge[i].addr, 1);
-	}
+	for (i = 0; i < wqe->num_sge; i++)
+		if (sge[i].lkey == qp->ib.pd->local_dma_lkey &&
+		    sim_dma_hold(qp->ad, sge[i].addr, user, 1))
+			wqe->mappings |= BIT(i);
 }
 
-static void unhold_send(struct sim_qp *qp, u32 pos)
+static void unhold(struct sim_qp *qp, struct sim_queue *q, u32 pos,
+		   enum sim_dma_user user)
 {
-	struct sim_wqe *wqe = wqe_at(&qp->sq, pos);
-	struct ib_sge *sge = sges_at(&qp->sq, pos);
+	struct sim_wqe *wqe = wqe_at(q, pos);
+	struct ib_sge *sge = sges_at(q, pos);
 	unsigned long mappings = wqe->mappings;
 	int i;
 
 	for_each_set_bit(i, &mappings, wqe->num_sge)
-		sim_dma_hold_send(qp->ad, sge[i].addr, -1);
+		sim_dma_hold(qp->ad, sge[i].addr, user, -1);
 }
 
 /* ---- completions ------------------------------------------------------- */
@@ -221,6 +194,7 @@ static void complete_recv(struct sim_qp *qp, enum ib_wc_status status,
 		.port_num = 1,
 	};
 
+	unhold(qp, &qp->rq, qp->rq.exec, SIM_DMA_RECV);
 	sim_cq_push(qp->recv_cq, qp, qp->rq.exec++, true, &wc);
 }
 
@@ -228,11 +202,12 @@ static void complete_recv(struct sim_qp *qp, enum ib_wc_status status,
 static bool read_again(struct sim_qp *qp, u32 pos)
 {
 	struct sim_wqe *wqe = wqe_at(&qp->sq, pos);
-	u32 sum;
+	u8 *buf = qp->ad->againbuf;
 
-	if (!sges_sum(qp, sges_at(&qp->sq, pos), wqe->num_sge, &sum))
+	if (!sges_copy(qp, sges_at(&qp->sq, pos), wqe->num_sge, buf,
+		       wqe->bytes, false))
 		return false;
-	if (sum != wqe->csum)
+	if (jhash(buf, wqe->bytes, 0) != wqe->csum)
 		sim_violation(qp->ad, wqe->login ? SIM_C_v_resend_login :
 						   SIM_C_v_resend_changed,
 			      "QP %u: Send of %u bytes changed before it was acknowledged",
@@ -247,8 +222,8 @@ static void end_send(struct sim_qp *qp, u32 pos, bool flushing)
 	if (!wqe->on_wire)
 		return;
 	wqe->on_wire = false;
-	unhold_send(qp, pos);
-	if (!flushing && wqe->csum && !read_again(qp, pos))
+	unhold(qp, &qp->sq, pos, SIM_DMA_SEND);
+	if (!flushing && wqe->resend && !read_again(qp, pos))
 		wqe->status = IB_WC_LOC_PROT_ERR;
 }
 
@@ -325,13 +300,13 @@ static enum ib_wc_status exec_send(struct sim_qp *qp, u32 pos)
 	if (!sges_copy(qp, sges, wqe->num_sge, qp->ad->rxbuf, wqe->bytes,
 		       false))
 		return IB_WC_LOC_PROT_ERR;
-	wqe->csum = 0;
-	if (sim_knob(qp->ad, resend)) {
+	wqe->resend = sim_knob(qp->ad, resend);
+	if (wqe->resend) {
 		wqe->login = is_login(qp->ad->rxbuf, wqe->bytes);
-		sges_sum(qp, sges, wqe->num_sge, &wqe->csum);
+		wqe->csum = jhash(qp->ad->rxbuf, wqe->bytes, 0);
 	}
 	wqe->on_wire = true;
-	hold_send(qp, pos);
+	hold(qp, &qp->sq, pos, SIM_DMA_SEND);
 	return IB_WC_SUCCESS;
 }
 
@@ -521,11 +496,20 @@ static void land(struct sim_qp *qp, struct sim_pdu *pdu)
 		sim_qp_fail(qp);
 }
 
+/* Look what receives were posted. */
+static void take_receives(struct sim_qp *qp)
+{
+	struct sim_queue *rq = &qp->rq;
+
+	/* pairs with post_one_recv() */
+	for (; rq->taken != smp_load_acquire(&rq->head); rq->taken++)
+		hold(qp, rq, rq->taken, SIM_DMA_RECV);
+}
+
 static bool can_land(struct sim_qp *qp)
 {
-	/* pairs with post_one_recv() */
-	return qp->rq.exec != smp_load_acquire(&qp->rq.head) &&
-	       sim_knob(qp->ad, link);
+	take_receives(qp);
+	return qp->rq.exec != qp->rq.taken && sim_knob(qp->ad, link);
 }
 
 static void run_inbound(struct sim_qp *qp)
@@ -663,8 +647,7 @@ static void flush(struct sim_qp *qp)
 		complete_send(qp, sq->ack, wqe->status ?: IB_WC_WR_FLUSH_ERR);
 		sq->ack++;
 	}
-	/* pairs with post_one_recv() */
-	while (rq->exec != smp_load_acquire(&rq->head)) {
+	for (take_receives(qp); rq->exec != rq->taken; take_receives(qp)) {
 		sim_count(qp->ad, wr_flushed);
 		complete_recv(qp, IB_WC_WR_FLUSH_ERR, 0, false, 0);
 	}
@@ -708,6 +691,7 @@ void sim_qp_run(struct sim_job *job)
 {
 	struct sim_qp *qp = container_of(job, struct sim_qp, job);
 
+	take_receives(qp);
 	switch (READ_ONCE(qp->state)) {
 	case IB_QPS_RTS:
 		run_sq(qp);
@@ -782,6 +766,8 @@ void sim_qp_forget(struct sim_qp *qp)
 	qp->flushing = false;
 	for (pos = qp->sq.ack; pos != qp->sq.exec; pos++)
 		end_send(qp, pos, true);
+	for (pos = qp->rq.exec; pos != qp->rq.taken; pos++)
+		unhold(qp, &qp->rq, pos, SIM_DMA_RECV);
 	drop_inbound(qp);
 	sim_mrs_release(qp->ad, qp->ib.pd);
 	sim_cm_lost(qp, true);

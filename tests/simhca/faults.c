@@ -20,8 +20,8 @@
  *	ascq= class= detail= seed=
  *
  * Rules act in the order in which they were written; the first that acts at an
- * event is the only one.  Where no rule names a point, passing it costs a test
- * of one word.
+ * event is the only one, but all of them count it.  Where no rule names a
+ * point, passing it costs a test of one word.
  */
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -97,15 +97,17 @@ static const struct {
 
 /* ---- acting ------------------------------------------------------------ */
 
-static bool rule_acts(struct sim_rule *rule)
+static bool rule_applies(const struct sim_rule *rule, u64 points, int op)
 {
-	rule->seen++;
+	return BIT_ULL(rule->point) & points &&
+	       (rule->op == SIM_ANY_OP || rule->op == op);
+}
+
+static bool rule_is_due(const struct sim_rule *rule)
+{
 	if (rule->seen < rule->nth || (rule->count && rule->hits >= rule->count))
 		return false;
-	if (rule->every && (rule->seen - rule->nth) % rule->every)
-		return false;
-	rule->hits++;
-	return true;
+	return !rule->every || (rule->seen - rule->nth) % rule->every == 0;
 }
 
 /**
@@ -129,13 +131,14 @@ bool sim_fault_slow(struct sim_adapter *ad, u64 points, int op,
 
 	spin_lock_irqsave(&f->lock, flags);
 	list_for_each_entry(rule, &f->rules, node) {
-		if (!(BIT_ULL(rule->point) & points) ||
-		    (rule->op != SIM_ANY_OP && rule->op != op) ||
-		    !rule_acts(rule))
+		if (!rule_applies(rule, points, op))
 			continue;
+		rule->seen++;
+		if (found || !rule_is_due(rule))
+			continue;
+		rule->hits++;
 		*act = rule->act;
 		found = true;
-		break;
 	}
 	spin_unlock_irqrestore(&f->lock, flags);
 	if (!found)

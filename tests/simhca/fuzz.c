@@ -2,10 +2,11 @@
 /*
  * The verb "random": something bad, chosen by a sequence of numbers
  *
- * What is chosen depends on the seed and on how often it was chosen before,
- * and on nothing else; with the same seed and the same order of events the
- * same things happen, on every kernel.  Points that the consumer reaches in
- * its own context know no random fault, as their order is not the engine's.
+ * What is chosen depends on the seed and on how often something was chosen
+ * before (each login's first StatSN is, too), and on nothing else; with the
+ * same seed and the same order of events the same things happen, on every
+ * kernel.  Points that the consumer reaches in its own context know no random
+ * fault, as their order is not the engine's.
  *
  * Where a PDU is about to be sent, most choices are mutations of it; where a
  * work request is executed, it is a status; where a command has arrived, it

@@ -10,7 +10,7 @@
  * "when" is the moment at which a new value is taken up:
  *
  *	DEV	when the device is registered (debugfs file "power": 0, then 1)
- *	LOGIN	when the next connection logs in
+ *	LOGIN	when the next connection is made and logs in
  *	NOW	at once
  */
 SIM_KNOB(sg_gaps, DEV, 0, 0, 1,

@@ -25,15 +25,18 @@
 #define SIM_MR_INDEX_MIN	0x10
 #define SIM_MR_INDEX_MAX	0xfffff0
 
-static void hold_pages(struct sim_mr *mr, bool hold)
+/* Return how many of its pages are mapped. */
+static u32 hold_pages(struct sim_mr *mr, bool hold)
 {
-	u32 i;
+	u32 i, mapped = 0;
 
 	if (mr->held == hold)
-		return;
+		return mr->n;
 	mr->held = hold;
 	for (i = 0; i < mr->n; i++)
-		sim_dma_hold_key(mr->ad, mr->addr[i], hold ? 1 : -1);
+		mapped += sim_dma_hold(mr->ad, mr->addr[i], SIM_DMA_KEY,
+				       hold ? 1 : -1);
+	return mapped;
 }
 
 /**
@@ -239,7 +242,10 @@ enum ib_wc_status sim_mr_register(struct sim_qp *qp,
 		memcpy(mr->len, mr->stage_len, mr->n * sizeof(*mr->len));
 	mr->valid = true;
 	mr->stolen = false;
-	hold_pages(mr, true);
+	if (hold_pages(mr, true) < mr->n)
+		sim_violation(ad, SIM_C_v_mr_unmapped,
+			      "REG_MR of key %#x: the memory is not mapped",
+			      wqe->key);
 	sim_count(ad, mr_registered);
 	sim_gauge_inc(ad, rkeys_live);
 	return IB_WC_SUCCESS;

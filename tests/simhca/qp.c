@@ -47,6 +47,7 @@ static void queue_free(struct sim_queue *q)
 static void queue_reset(struct sim_queue *q)
 {
 	q->head = 0;
+	q->taken = 0;
 	q->exec = 0;
 	q->ack = 0;
 	q->tail = 0;

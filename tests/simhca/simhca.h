@@ -19,14 +19,15 @@
  *   cq->lock       a completion queue
  *   dma.lock       allocation of DMA mappings
  *   faults.lock    the list of fault rules
+ *   notes.lock     what was noted about violations
  *   sim_qp_move()  the state of a queue pair
  *
  * Anybody else who needs something from the engine's side asks the engine to
  * do it (sim_engine_call()), which also is what makes teardown simple: when
  * the call returns the engine has forgotten the object.
  *
- * The inner locks are leaves; none of them is held while another is taken,
- * but for sq.lock and rq.lock over faults.lock.
+ * None of them is held while another is taken, but for sq.lock and rq.lock over
+ * faults.lock and notes.lock, and cq->lock over notes.lock.
  */
 #ifndef SIMHCA_H
 #define SIMHCA_H
@@ -207,6 +208,14 @@ void sim_fuzz_act(struct sim_adapter *ad, u64 points, struct sim_act *act);
 
 struct sim_dma_map;
 
+/* what needs a mapping */
+enum sim_dma_user {
+	SIM_DMA_KEY,		/* a valid MR */
+	SIM_DMA_SEND,		/* an unfinished Send */
+	SIM_DMA_RECV,		/* a posted receive */
+	SIM_DMA_USERS
+};
+
 struct sim_dma {
 	spinlock_t lock;	/* free list */
 	struct sim_dma_map *maps;
@@ -218,8 +227,8 @@ struct sim_dma {
 int sim_dma_init(struct sim_adapter *ad);
 void sim_dma_exit(struct sim_adapter *ad);
 void *sim_dma_at(struct sim_adapter *ad, u64 addr, u32 *len, bool write);
-void sim_dma_hold_key(struct sim_adapter *ad, u64 addr, int delta);
-void sim_dma_hold_send(struct sim_adapter *ad, u64 addr, int delta);
+bool sim_dma_hold(struct sim_adapter *ad, u64 addr, enum sim_dma_user user,
+		  int delta);
 
 /* ---- adapter.c, netdev.c ----------------------------------------------- */
 
@@ -275,6 +284,7 @@ struct sim_adapter {
 	struct sim_engine engine;
 	struct sim_target target;
 	u8 *rxbuf;		/* engine: a PDU gathered from a Send */
+	u8 *againbuf;		/* engine: the same, read once more */
 	struct xarray qps;
 	struct xarray mrs;
 	u32 next_qpn;
@@ -415,11 +425,12 @@ struct sim_wqe {
 	bool signaled;
 	bool held;
 	bool on_wire;		/* a Send whose buffers may be read again */
+	bool resend;		/* and will be */
 	bool login;		/* a Send with a login or text request */
 	u32 key;
 	u32 csum;
 	u32 bytes;
-	u32 mappings;		/* of a Send: which SGEs hold one */
+	u32 mappings;		/* which SGEs hold one */
 	int access;
 	u32 staged;
 	struct sim_mr *mr;
@@ -434,6 +445,7 @@ struct sim_queue {
 	u32 mask;		/* of a position: positions wrap with all bits */
 	u32 max_sge;
 	u32 head;		/* posted; producer, under lock */
+	u32 taken;		/* of a receive queue: seen; engine */
 	u32 exec;		/* executed; engine */
 	u32 ack;		/* acknowledged; engine */
 	u32 tail;		/* polled; whoever polls the CQ */
@@ -634,7 +646,6 @@ enum sim_conn_phase {
  * @node: on the target's list
  * @qp: the initiator's queue pair
  * @ad: the adapter
- * @portal: number of the address that was connected to
  * @phase: how far the login got
  * @greeted: the first login request was answered
  * @discovery: discovery session
@@ -669,7 +680,6 @@ struct sim_conn {
 	struct list_head node;
 	struct sim_qp *qp;
 	struct sim_adapter *ad;
-	int portal;
 	enum sim_conn_phase phase;
 	bool greeted;
 	bool discovery;
@@ -788,7 +798,7 @@ struct sim_store {
 
 int sim_target_init(struct sim_adapter *ad);
 void sim_target_exit(struct sim_adapter *ad);
-struct sim_conn *sim_conn_open(struct sim_qp *qp, int portal);
+struct sim_conn *sim_conn_open(struct sim_qp *qp);
 void sim_conn_free(struct sim_conn *conn);
 void sim_conn_close(struct sim_conn *conn, bool orderly);
 void sim_target_rx(struct sim_conn *conn, u8 *buf, u32 len);

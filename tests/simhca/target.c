@@ -956,13 +956,12 @@ void sim_target_rx(struct sim_conn *conn, u8 *buf, u32 len)
 /**
  * sim_conn_open - a connection was accepted
  * @qp: the initiator's queue pair
- * @portal: number of the address it connected to
  *
  * Engine context.
  *
  * Return: the connection, or NULL without memory.
  */
-struct sim_conn *sim_conn_open(struct sim_qp *qp, int portal)
+struct sim_conn *sim_conn_open(struct sim_qp *qp)
 {
 	struct sim_adapter *ad = qp->ad;
 	struct sim_conn *conn = kzalloc(sizeof(*conn), GFP_ATOMIC);
@@ -971,7 +970,6 @@ struct sim_conn *sim_conn_open(struct sim_qp *qp, int portal)
 		return NULL;
 	conn->qp = qp;
 	conn->ad = ad;
-	conn->portal = portal;
 	conn->target = -1;
 	conn->recv_dsl = sim_knob(ad, recv_dsl);
 	conn->window = sim_knob(ad, window);

@@ -23,7 +23,6 @@
 
 #include "simhca.h"
 
-#define HDR_LEN	(sizeof(struct iser_ctrl) + sizeof(struct iscsi_hdr))
 #define SENSE_LEN 18
 
 static void task_run(struct sim_task *task);
