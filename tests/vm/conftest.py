@@ -153,6 +153,7 @@ def take_place(config):
 def pytest_configure(config):
     """Begin with no results, if there will be any."""
     config.addinivalue_line("markers", "xdist_group(name): tests that share a process")
+    config.addinivalue_line("markers", "breaks_rules: an adapter has to see violations, or may")
     if config.getoption("coverage"):
         coverage.collect(config.getoption("coverage"))
     if not hasattr(config, "workerinput") and not config.option.collectonly:
@@ -238,16 +239,23 @@ def pair(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused
     yield from lent(made)
 
 
+def lent_adapter(topology, request):
+    """The same of an adapter, of whose rules none was broken up to then, unless a test says so."""
+    yield from lent(topology)
+    if not request.node.get_closest_marker("breaks_rules"):
+        assert not topology.broken, "\n".join(topology.broken)
+
+
 @pytest.fixture
-def sim(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
+def sim(rig, request, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
     """A guest with a simulated adapter that behaves, and nobody logged in."""
-    yield from lent(rig.sim())
+    yield from lent_adapter(rig.sim(), request)
 
 
 @pytest.fixture
-def iommu(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
+def iommu(rig, request, no_kernel_reports):  # pylint: disable=redefined-outer-name,unused-argument
     """The same behind an IOMMU."""
-    yield from lent(rig.iommu())
+    yield from lent_adapter(rig.iommu(), request)
 
 
 @pytest.fixture
@@ -258,3 +266,4 @@ def simlun(rig, no_kernel_reports):  # pylint: disable=redefined-outer-name,unus
     yield made
     if made.guest.running:
         made.hca.calm()
+        assert made.kept_the_rules()

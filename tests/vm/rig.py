@@ -49,6 +49,10 @@ PATIENCE = {
     "node__session__initial_login_retry_max": 1,
     "node__conn[0]__timeo__login_timeout": 8,
 }
+# of buffers, see direct.py: with all lengths
+LAYOUTS = tuple(f"{length}:{layout}"
+                for layout in ("page+4", "page+512", "page+4092", "gaps", "pieces")
+                for length in (512, 4096, 8192, 12800, 64 << 10, 256 << 10, 512 << 10))
 # Nobody sends anything that was not asked for.
 NO_PINGS = {"node.conn[0].timeo.noop_out_interval": 0, "node.conn[0].timeo.noop_out_timeout": 0}
 
@@ -146,8 +150,7 @@ class Host:
 
     def program(self, name, *words, **kwargs):
         """Run one of the programs in tests/vm/guest."""
-        text = (REPO / "tests" / "vm" / "guest" / name).read_text(encoding="utf-8")
-        return self.guest.run(["python3", "-", *map(str, words)], input=text, **kwargs)
+        return program(self.guest, name, *words, **kwargs)
 
 
 class Pair:
@@ -214,6 +217,7 @@ class Sim:
         self.stock = stock
         self.module = module.IB_ISER
         self.hca = self.initiator = self.standing = self.had = None
+        self.broken = []        # what was until the last clear()
         self.clean, self.started = True, False
 
     def start(self):
@@ -256,6 +260,14 @@ class Sim:
         """The same, to the end; an error or wrong data raise CommandFailed."""
         self.start_io(session, **options).wait(timeout=timeout)
 
+    def layouts(self, session):
+        """Move data of buffers that start anywhere, and of pieces with holes between them.
+
+        Nobody but the target sees its disk, so that what is compared with goes by the same way, to
+        and from the pages of a cache.
+        """
+        program(self.guest, "direct.py", session.disk, session.disk, *LAYOUTS, timeout=120)
+
     def try_login(self):
         """What iscsiadm says to a login that may fail."""
         self.initiator.record(self.hca.iqn(), self.hca.portal())
@@ -280,6 +292,11 @@ class Sim:
         assert not self.hca.counters().violations, "\n".join(self.hca.violations())
         return True
 
+    def under_way(self):
+        """What should be none while nobody does anything."""
+        counted = self.hca.counters()
+        return {name: counted[name] for name in ("rkeys_live", "tasks") if counted[name]}
+
     def left(self):
         """What still exists of sessions, when there should be none."""
         # the core keeps completion queues in a pool of the device
@@ -289,7 +306,9 @@ class Sim:
         return {name: counted[name] for name in gauges if counted[name]}
 
     def ends_well(self, session):
-        """The session goes and leaves nothing, and no rule was broken."""
+        """No key outlives a command; the session goes and leaves nothing; no rule was broken."""
+        busy = in_the_end(self.under_way)
+        assert not busy, busy
         self.initiator.logout(session)
         assert self.kept_the_rules()
         assert not self.left()
@@ -306,6 +325,7 @@ class Sim:
             self.initiator.clear()
             self.use(module.IB_ISER)
             self.adapter()
+            self.broken = self.hca.violations()
             self.hca.reset()
             self.clean = True
 
@@ -316,6 +336,12 @@ class Iommu(Sim):
     devices = ("-device", "intel-iommu", "-device", "pci-testdev,addr=10")
     cmdline = "intel_iommu=on iommu.passthrough=0 iommu.strict=1"
     dma_device = "0000:00:10.0"
+
+
+def program(guest, name, *words, **kwargs):
+    """Run one of the programs in tests/vm/guest there."""
+    text = (REPO / "tests" / "vm" / "guest" / name).read_text(encoding="utf-8")
+    return guest.run(["python3", "-", *map(str, words)], input=text, **kwargs)
 
 
 def change_module(topology, variant):

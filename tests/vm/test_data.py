@@ -16,7 +16,7 @@ import pytest
 
 from iserlab import variants
 from iserlab.target import Disk, Target
-from rig import IQN
+from rig import IQN, LAYOUTS
 
 SAMPLE = {"6.1": 3, "6.12": 2}
 
@@ -107,12 +107,9 @@ def test_writes_at_the_edges_of_bursts(host, immediate, initial_r2t):
     host.program("direct.py", session.disk, target.disks[0].path, *EDGES)
 
 
-@pytest.mark.parametrize("layout", ("page+4", "page+512", "page+4092", "gaps", "pieces"))
-def test_memory_layouts(lun, layout):
+def test_memory_layouts(lun):
     """Buffers that start anywhere, and lists of pieces with holes between them."""
-    lengths = (512, 4 * KIB, 8 * KIB, 12800, 64 * KIB, 256 * KIB, 512 * KIB)
-    lun.host.program("direct.py", lun.device, lun.store,
-                     *(f"{length}:{layout}" for length in lengths))
+    lun.host.program("direct.py", lun.device, lun.store, *LAYOUTS)
 
 
 def test_no_scheduler_is_in_front_of_the_target(lun):

@@ -53,6 +53,7 @@ def test_data_are_right(iommu, kind):
     iommu.adapter(**test_adapters.KINDS[kind])
     session = iommu.login()
     iommu.io(session)
+    iommu.layouts(session)
     assert iommu.hca.counters()["connects"] == 1, "the connection was lost meanwhile"
     ends_well(iommu, session)
 
@@ -69,6 +70,7 @@ def test_faults(iommu, what):
     ends_well(iommu, session)
 
 
+@pytest.mark.breaks_rules
 def test_a_page_that_is_unmapped_too_early_is_noticed(iommu):
     """A module that does not wait for a Send of data: the adapter sends it once more."""
     iommu.use(variants.of(variants.UNWAITED_SENDS))

@@ -17,7 +17,7 @@ import time
 import pytest
 
 from iserlab.guest import CommandFailed
-from rig import NO_PINGS
+from rig import NO_PINGS, in_the_end
 
 KERNELS = ("debug",)
 SAMPLE = 36
@@ -355,7 +355,8 @@ def reached(sim, want, mapped=math.inf):
 
 def begin(sim):
     """Forget what was counted; remember what there is while nothing is under way."""
-    _, sim.had = reached(sim, lambda: {"rkeys_live": 0, "tasks": 0})
+    wanted, sim.had = reached(sim, lambda: {"rkeys_live": 0, "tasks": 0})
+    assert wanted.items() <= sim.had.items() and sim.kept_the_rules()
     sim.hca.reset()
 
 
@@ -437,7 +438,7 @@ def test_what_ends_a_connection(simlun, what, rules, reason):
     sim.io(sim.standing, verify=what not in LIES)
     assert happened(sim) and sim.kept_the_rules()
     counted = sim.hca.counters()
-    assert counted["connects"] and bool(counted["provoked"]) == (what in PROVOKED)
+    assert counted["connects"] == 1 and bool(counted["provoked"]) == (what in PROVOKED)
     said = re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark))
     # the CM may be heard before the adapter says why
     assert re.search(reason, "\n".join(said[:2]))
@@ -607,7 +608,7 @@ def test_what_goes_wrong_at_a_logout(sim, what):
     sim.guest.run(f"iscsiadm -m session -r {session.number} -u", check=False, timeout=90)
     assert happened(sim)
     back_on(sim)
-    sim.initiator.clear()
+    assert not in_the_end(sim.initiator.sessions)
     assert not sim.left()
     ends_well(sim, sim.login())
 
@@ -627,7 +628,7 @@ def test_every_status_of_a_completion(sim, at):
     for status in STATUSES:
         add(sim, f"at={at} nth=3 do=wc status={status}")
         sim.io(session, size="256k")
-        assert happened(sim) and sim.hca.counters()["connects"], status
+        assert happened(sim) and sim.hca.counters()["connects"] == 1, status
         assert sim.kept_the_rules(), status
         settles(sim)
     ends_well(sim, session)
@@ -763,6 +764,7 @@ def test_the_wire_is_cut_behind_a_request(sim):
 def test_the_adapter_is_pulled(sim, how):
     """Under I/O, which goes on when there is an adapter again."""
     session = sim.login()
+    mark = sim.guest.mark()
     job = sim.start_io(session, size="6m", thinktime="100ms")
     sim.guest.run(f"until grep -q '[1-9]' /sys/block/{session.disk[5:]}/inflight; do :; done")
     if how == "remove":
@@ -778,7 +780,8 @@ def test_the_adapter_is_pulled(sim, how):
         job.wait(timeout=120)
         ends_well(sim, session)
     else:
-        # the disk's contents have gone with it
+        # the disk's contents have gone with it, and the adapter's counters
+        assert "violation" not in sim.guest.console(mark)
         job.wait(timeout=120, check=False)
         ends_well(sim, session)
 

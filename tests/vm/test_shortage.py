@@ -37,18 +37,23 @@ disk() {{
     done
     disk=/dev/$(basename $disk)
 }}
+wrong() {{ echo WRONG DATA; }}
 move() {{
-    dd if=data of=$disk bs=64k oflag=direct
-    dd if=$disk bs=8k count=32 iflag=direct | cmp - data
+    dd if=data of=$disk bs=64k oflag=direct && dd if=$disk of=got bs=8k count=32 iflag=direct &&
+        {{ cmp got data || wrong; }}
 }}
 at_once() {{
     fio --name=io --thread --filename=$disk --rw=randwrite --bs=32k --size=1m --iodepth=32 \
-        --ioengine=libaio --direct=1 --verify=crc32c --allow_file_create=0 --output=/dev/null
+        --ioengine=libaio --direct=1 --verify=crc32c --allow_file_create=0 --output=/dev/null \
+        2>said
+    set -- $?
+    grep verify: said && wrong
+    return $1
 }}
 discover() {{ iscsiadm -m discovery -t st -p {portal} -I iser -o nonpersistent; }}
 """
 # A session's life. Its parts are short of memory one by one. In the end discovery and I/O have to
-# work; before that, data may get lost.
+# work; before that they may fail, but what did not fail is right.
 LIFE = {
     "discovery": "head -c 256k /dev/urandom >data; discover || discover",
     "login": "iscsiadm -m node -l || iscsiadm -m node -l; disk",
@@ -80,8 +85,9 @@ def live(sim, short=contextlib.nullcontext):
     worked = True
     for part in LIFE.values():
         with short():
-            worked &= not sim.guest.run((SHELL + part).format(**words), timeout=600,
-                                        check=False).status
+            done = sim.guest.run((SHELL + part).format(**words), timeout=600, check=False)
+        assert "WRONG DATA" not in done.stdout, done.stdout
+        worked &= not done.status
     return worked
 
 
