@@ -397,6 +397,14 @@ def settles(sim, sessions=1):
     assert found["dma_mapped"] <= sim.had["dma_mapped"]
 
 
+# An adapter that was pulled is there again after a while.
+COME_BACK = """
+until grep -q 0 {power}; do sleep 1; done
+sleep 5
+echo 1 >{power}
+"""
+
+
 def back_on(sim):
     """Faults and knobs are forgotten, and the adapter is there if it was pulled."""
     sim.hca.calm()
@@ -560,7 +568,11 @@ def test_what_goes_wrong_at_a_login(sim, what, rules, said):
     """Where it does not work, or only at another try, the log says why; the next one works."""
     mark = sim.guest.mark()
     add(sim, rules)
+    # whoever has a session by then waits for it
+    mender = sim.guest.spawn(COME_BACK.format(power=sim.hca.file("power")))
     status = sim.try_login().status
+    mender.kill()
+    mender.wait(check=False)
     assert happened(sim)
     log = "\n".join(re.findall(r"\] iser: \S+: (?!session with)(.*)", sim.guest.console(mark)))
     assert re.search(said, log) if said else not log
