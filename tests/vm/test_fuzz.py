@@ -64,7 +64,8 @@ is() { read -r found <"$2" && [ "$found" = "$1" ]; }
 # Errors are expected. What matters is that it is of all kinds and never ends. What the SCSI layer
 # fails by itself is of no use: a disk that it has given up is made to run again; but not while its
 # queue is stopped, as that reads from the disk, and could wait for good. A file where a disk's
-# node was until now would be in the way of the next one.
+# node was until now would be in the way of the next one. A connection may not live as long as fio
+# takes to begin; dd gets some unsolicited data through.
 LOAD = """
 cd /tmp
 while :; do
@@ -75,6 +76,7 @@ while :; do
     session=$device/../../iscsi_session
     is LOGGED_IN $session/*/state || {{ pause 2; continue; }}
     echo 5 >$device/timeout
+    timeout 20 dd if=/dev/zero of=$disk bs=64k count=20 oflag=direct
     timeout 60 fio --name=io --thread --filename=$disk --rw=randrw --size=256m --number_ios=3000 \\
         --bssplit=512/20:4k/40:16k/20:64k/15:1m/5 --iodepth=32 --ioengine=libaio --direct=1 \\
         --continue_on_error=all --allow_file_create=0 &
