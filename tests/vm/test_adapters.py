@@ -90,9 +90,13 @@ def test_kinds_of_adapters_and_targets(sim, kind):
     sim.ends_well(session)
 
 
-@pytest.mark.parametrize("kind", ("MRs with gaps", "two pages in an MR", "incoherent memory"))
+@pytest.mark.parametrize("kind", ("MRs with gaps", "incoherent memory"))
 def test_memory_layouts(sim, kind):
-    """Buffers that start anywhere, and lists of pieces with holes between them."""
+    """Buffers that start anywhere, and lists of pieces with holes between them.
+
+    Not in commands of a page each: two of a buffer would share a cache line, which the kernel's own
+    check of mappings takes for a mistake of the driver.
+    """
     sim.adapter(**KINDS[kind])
     session = sim.login()
     sim.layouts(session)

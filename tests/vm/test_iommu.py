@@ -18,6 +18,7 @@ KERNELS = ("6.12", "debug")     # all with --all
 SAMPLE = {"6.12": 3}
 KINDS = ("usual", "MRs with gaps", "two pages in an MR", "no local DMA lkey",
          "no remote invalidation", "late acknowledgements", "unsolicited data")
+LAID_OUT = ("usual", "MRs with gaps")       # see test_adapters.test_memory_layouts()
 FAULTS = {
     "lost": "at=cmd nth=5 do=abort",
     "QP fails": "at=cmd nth=5 do=qp_fatal",
@@ -53,7 +54,8 @@ def test_data_are_right(iommu, kind):
     iommu.adapter(**test_adapters.KINDS[kind])
     session = iommu.login()
     iommu.io(session)
-    iommu.layouts(session)
+    if kind in LAID_OUT:
+        iommu.layouts(session)
     assert iommu.hca.counters()["connects"] == 1, "the connection was lost meanwhile"
     ends_well(iommu, session)
 
