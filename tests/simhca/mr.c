@@ -25,7 +25,7 @@
 #define SIM_MR_INDEX_MIN	0x10
 #define SIM_MR_INDEX_MAX	0xfffff0
 
-/* Return how many of its pages are mapped. */
+/* Return how many of its pages were found mapped, or all if nothing changes. */
 static u32 hold_pages(struct sim_mr *mr, bool hold)
 {
 	u32 i, mapped = 0;

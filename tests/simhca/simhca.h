@@ -27,7 +27,7 @@
  * the call returns the engine has forgotten the object.
  *
  * None of them is held while another is taken, but for sq.lock and rq.lock over
- * faults.lock and notes.lock, and cq->lock over notes.lock.
+ * faults.lock and notes.lock.
  */
 #ifndef SIMHCA_H
 #define SIMHCA_H
