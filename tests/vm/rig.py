@@ -292,18 +292,20 @@ class Sim:
         assert not self.hca.counters().violations, "\n".join(self.hca.violations())
         return True
 
+    def some(self, *gauges):
+        """Which of these are not 0."""
+        counted = self.hca.counters()
+        return {name: counted[name] for name in gauges if counted[name]}
+
     def under_way(self):
         """What should be none while nobody does anything."""
-        counted = self.hca.counters()
-        return {name: counted[name] for name in ("rkeys_live", "tasks") if counted[name]}
+        return self.some("rkeys_live", "tasks")
 
     def left(self):
         """What still exists of sessions, when there should be none."""
         # the core keeps completion queues in a pool of the device
-        gauges = ("pds", "qps", "mrs", "rkeys_live", "dma_mapped", "connections", "sessions",
-                  "tasks")
-        counted = self.hca.counters()
-        return {name: counted[name] for name in gauges if counted[name]}
+        return self.some("pds", "qps", "mrs", "rkeys_live", "dma_mapped", "connections",
+                         "sessions", "tasks")
 
     def ends_well(self, session):
         """No key outlives a command; the session goes and leaves nothing; no rule was broken."""
