@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -84,6 +85,32 @@ def test_large_files_go_in_and_out_unchanged(guest, tmp_path):
     guest.get("/tmp/a/file", tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == data
     guest.run("rm -r /tmp/a")
+
+
+def test_a_file_is_read_and_written(guest):
+    guest.write("/tmp/small", "one\ntwo\n")
+    guest.write("/tmp/small", "three\n")
+    assert guest.read("/tmp/small") == "three\n"
+    text = "much\n" * 100000
+    guest.write("/tmp/large", text)
+    assert guest.read("/tmp/large") == text
+
+
+def test_a_file_that_is_not_there_is_named(guest):
+    with pytest.raises(CommandFailed, match=r"/no/such/file: No such file"):
+        guest.read("/no/such/file")
+    with pytest.raises(CommandFailed, match=r"to /proc/version\n/proc/version: "):
+        guest.write("/proc/version", "2.4")
+
+
+def test_a_file_that_takes_long_holds_nobody_up(guest):
+    guest.run("mkfifo /tmp/fifo")
+    with ThreadPoolExecutor() as threads:
+        slow = threads.submit(guest.read, "/tmp/fifo")
+        assert guest.run("echo quick").stdout == "quick\n"
+        assert not slow.done()
+        guest.write("/tmp/fifo", "slow\n")
+        assert slow.result() == "slow\n"
 
 
 def test_input_that_nobody_reads_does_no_harm(guest):

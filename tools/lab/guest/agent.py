@@ -5,7 +5,9 @@ Normally: started last by ./init, it announces itself on the virtio-serial
 port named PORT and then starts a process for each request, passing its
 input and output as frames. Any number of commands run side by side; each
 is the leader of a session of its own, so that killing it takes its
-children along.
+children along. A file is read or written by a thread, as a process takes half
+a second on a kernel with all checks, and the kernel may take long with a file;
+that can't be killed.
 
 A frame is HEAD (command number, kind, length) and that many bytes. Kinds
 from the host: X start, I input (empty: end of input), K kill. To the host:
@@ -15,6 +17,7 @@ Recovery: none is tried. If the port fails, the agent ends and the guest
 powers off; the host sees the port close.
 """
 
+import errno
 import glob
 import json
 import os
@@ -23,6 +26,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 
 HEAD = struct.Struct(">IcI")
 PORT = "iserlab.agent"
@@ -44,12 +48,20 @@ class Port:
     def __init__(self):
         self.fd = open_port()
         self.buffer = bytearray()
+        self.lock = threading.Lock()
 
     def send(self, number, kind, data=b""):
         """Send one frame; blocks while the host does not read."""
         frame = memoryview(HEAD.pack(number, kind, len(data)) + data)
-        while frame:
-            frame = frame[os.write(self.fd, frame):]
+        with self.lock:
+            while frame:
+                frame = frame[os.write(self.fd, frame):]
+
+    def end(self, number, status, error=None):
+        """Send what a command ended with."""
+        if error:
+            self.send(number, b"E", f"{error}\n".encode())
+        self.send(number, b"S", json.dumps({"status": status}).encode())
 
     def frames(self):
         """Read what is there and yield the frames that are complete."""
@@ -148,7 +160,34 @@ class Command:
         self.agent.forget(self.pidfd)
         os.close(self.pidfd)
         del self.agent.commands[self.number]
-        self.agent.port.send(self.number, b"S", json.dumps({"status": status}).encode())
+        self.agent.port.end(self.number, status)
+
+
+def read(path):
+    """All that is in a file."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write(path, data):
+    """Write a file, at once; says nothing."""
+    with open(path, "wb", buffering=0) as file:
+        if data and file.write(data) != len(data):
+            raise OSError(errno.EIO, "not all was written", path)
+    return b""
+
+
+def access(port, number, request):
+    """Read or write a file for the host."""
+    path = request["file"]
+    try:
+        said = write(path, request["text"].encode()) if "text" in request else read(path)
+    except OSError as error:
+        port.end(number, 1, f"{path}: {error.strerror}")
+        return
+    for at in range(0, len(said), CHUNK):
+        port.send(number, b"O", said[at:at + CHUNK])
+    port.end(number, 0)
 
 
 class Agent:
@@ -188,11 +227,14 @@ class Agent:
 
     def start(self, number, request):
         """Start a command; if that fails, that is its result."""
+        if "file" in request:
+            threading.Thread(target=access, args=(self.port, number, request),
+                             daemon=True).start()
+            return
         try:
             self.commands[number] = Command(self, number, request)
         except OSError as error:
-            self.port.send(number, b"E", f"{error}\n".encode())
-            self.port.send(number, b"S", b'{"status": 127}')
+            self.port.end(number, 127, error)
 
     def loop(self):
         """Run until the host closes the port."""

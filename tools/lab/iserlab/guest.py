@@ -20,6 +20,7 @@ with all its children, and Timeout is raised.
 import atexit
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -42,7 +43,6 @@ CHUNK = 65536
 TAIL = 25
 BOOTS = 3
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
-SCAN = f"echo scan >{KMEMLEAK}"
 HALF_PATCHED = "Oops: int3"
 
 CMDLINE = (
@@ -372,17 +372,21 @@ class Guest:
         """Start a command and return its Job."""
         argv = ["/bin/bash", "-o", "pipefail", "-c", cmd] if isinstance(cmd, str) else \
             [str(word) for word in cmd]
-        with self.changed:
-            if self.dead:
-                raise self.obituary(f"before: {cmd}")
-            number, self._next = self._next, self._next + 1
-            job = self.jobs[number] = Job(self, number, cmd)
-        self.send(number, b"X", json.dumps({"argv": argv, **request}).encode())
+        job = self._request(cmd, argv=argv, **request)
         if input is None:
-            self.send(number, b"I")
+            self.send(job.number, b"I")
         else:
             source = input if hasattr(input, "read") else _source(input)
             threading.Thread(target=job.feed, args=(source,), daemon=True).start()
+        return job
+
+    def _request(self, command, **request):
+        with self.changed:
+            if self.dead:
+                raise self.obituary(f"before: {command}")
+            number, self._next = self._next, self._next + 1
+            job = self.jobs[number] = Job(self, number, command)
+        self.send(number, b"X", json.dumps(request).encode())
         return job
 
     def send(self, number, kind, data=b""):
@@ -439,13 +443,13 @@ class Guest:
         """Copy a file of the guest to the host."""
         Path(dst).write_bytes(self.run(["cat", src], timeout).output)
 
-    def write(self, path, text):
+    def write(self, path, text, timeout=60):
         """Write a file in the guest; one write(2), as sysfs and configfs want."""
-        self.run(f"cat >{shlex.quote(str(path))}", input=text)
+        self._request(f"write {text!r} to {path}", file=str(path), text=text).wait(timeout)
 
     def read(self, path):
         """Read a file in the guest."""
-        return self.run(["cat", path]).stdout
+        return self._request(f"read {path}", file=str(path)).wait().stdout
 
     # what its kernel said
 
@@ -472,7 +476,7 @@ class Guest:
         line = f"lab: {text} #{self._marks}"
         before = self.logged()
         try:
-            self.run(f"echo {shlex.quote('<6>' + line)} >/dev/kmsg", timeout=20)
+            self.write("/dev/kmsg", f"<6>{line}\n", timeout=20)
         except LabError:
             pass        # the guest is gone or stuck: its log still is what it is
         else:
@@ -494,26 +498,28 @@ class Guest:
 
         KASAN reports only once, too.
         """
-        return self.kernel.checks and bool(
-            self.run("grep -q 'debug_locks: *1$' /proc/lockdep_stats", check=False).status)
+        return self.kernel.checks and not re.search(r"debug_locks: *1$",
+                                                    self.read("/proc/lockdep_stats"), re.MULTILINE)
 
     def forget_leaks(self):
         """What was leaked up to now is not looked for by leaks()."""
         if self.kernel.checks:
-            self.run(f"echo clear >{KMEMLEAK}", timeout=120)
+            self.write(KMEMLEAK, "clear", timeout=120)
 
     def leaks(self):
         """What kmemleak finds, on a kernel that has it."""
         if not self.kernel.checks:
             return ""
         # what is younger than 5 seconds is not looked at, and once is not enough
-        return self.run(f"{SCAN} && sleep 6 && {SCAN} && cat {KMEMLEAK}",
-                        timeout=400).stdout.strip()
+        self.look_for_leaks()
+        time.sleep(6)
+        self.look_for_leaks()
+        return self.read(KMEMLEAK).strip()
 
     def look_for_leaks(self):
         """Let kmemleak look once; of what it finds twice, the log has a report."""
         if self.kernel.checks:
-            self.run(SCAN, timeout=200)
+            self.write(KMEMLEAK, "scan", timeout=200)
 
     # faults
 
